@@ -1,0 +1,159 @@
+"""Policies: how carefully a release is made. A run keeps the policy that it started with.
+
+Key, field and annotation are one word in three spellings: `step-min` in a policy, `step_min` here,
+`canaryd.io/step-min` on a Deployment, `stepMin` in a CanaryRun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, TypedDict
+
+from config.policy_knobs import POLICY_KNOBS
+from config.problems import ConfigurationError, MalformedError, Problem, shown
+
+_DAY = 86400.0
+
+
+class JudgeArguments(TypedDict):
+    """The policy's part of `analysis.JudgeConfig`, by its parameter names."""
+
+    alpha: float
+    beta: float
+    harm_ratio: float
+    harm_delta: float
+    safe_ratio: float
+    safe_delta: float
+    slow_ratio: float
+    slow_edges: tuple[float, ...]
+    burst_block: float
+    min_bad_events: int
+    min_intervals: int
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A named set of steps, tolerances and deadlines; durations in seconds, weights in percent.
+
+    Field meanings, ranges and reasons are in `POLICY_KNOBS`. The defaults are those of `standard`.
+    """
+
+    name: str = "standard"
+    steps: tuple[int, ...] = (1, 2, 5, 10, 25, 50, 100)
+    step_min: float = 60.0
+    deadline: float = 7200.0
+    ready_timeout: float = 600.0
+    warm_up: float = 60.0
+    min_judged: float = 900.0
+    last_judged: int = 50
+    max_error_ratio: float = 1.25
+    max_error_delta: float = 0.0005
+    safe_error_ratio: float = 1.5
+    safe_error_delta: float = 0.001
+    max_slow_ratio: float = 1.25
+    slow_edges: tuple[float, ...] = (0.25, 1.0)
+    alpha: float = 0.01
+    beta: float = 0.05
+    harm_budget: float = 10.0
+    min_bad_events: int = 3
+    min_intervals: int = 2
+    burst_block: float = 60.0
+    blind_limit: float = 600.0
+    on_inconclusive: Literal["wait", "rollback"] = "wait"
+    hold_limit: float = _DAY
+    drain_limit: float = 300.0
+    drift_reasserts: int = 4
+    on_reject: Literal["keep", "revert"] = "keep"
+    restarts: Literal["canary", "roll"] = "canary"
+
+    @property
+    def last_judged_step(self) -> int:
+        """The weight at which evidence of safety must be complete: the highest step up to `last_judged`."""
+        return max(step for step in self.steps if step <= self.last_judged)
+
+    def judge_arguments(self) -> JudgeArguments:
+        """Keyword arguments for `analysis.JudgeConfig`."""
+        return JudgeArguments(
+            alpha=self.alpha,
+            beta=self.beta,
+            harm_ratio=self.max_error_ratio,
+            harm_delta=self.max_error_delta,
+            safe_ratio=self.safe_error_ratio,
+            safe_delta=self.safe_error_delta,
+            slow_ratio=self.max_slow_ratio,
+            slow_edges=self.slow_edges,
+            burst_block=self.burst_block,
+            min_bad_events=self.min_bad_events,
+            min_intervals=self.min_intervals,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The policy as a CanaryRun keeps it: camelCase, durations in seconds, every knob written out."""
+        return {"name": self.name} | {
+            knob.json_key: knob.kind.plain(getattr(self, knob.field)) for knob in POLICY_KNOBS
+        }
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Policy:
+        """The policy that `to_json` wrote, now or in another version.
+
+        Keys that this version does not know are left aside and missing ones take their default, so that a
+        run survives an upgrade. ConfigurationError when a value is not allowed.
+        """
+        fields: dict[str, Any] = {"name": str(body.get("name", "standard"))}
+        problems: list[Problem] = []
+        for knob in POLICY_KNOBS:
+            if knob.json_key not in body:
+                continue
+            raw = body[knob.json_key]
+            try:
+                fields[knob.field] = knob.kind.parse(raw)
+            except MalformedError as fault:
+                problems.append(Problem("spec.policy", knob.json_key, fault.allowed, shown(raw)))
+        if problems:
+            raise ConfigurationError(problems)
+        return cls(**fields)
+
+
+SHIPPED: Mapping[str, Policy] = MappingProxyType(
+    {
+        "standard": Policy(),
+        "cautious": Policy(
+            name="cautious",
+            steps=(1, 2, 5, 10, 20, 35, 50, 75, 100),
+            step_min=300.0,
+            deadline=6 * 3600.0,
+            warm_up=120.0,
+            min_judged=1800.0,
+            max_error_ratio=1.15,
+            max_error_delta=0.0002,
+            safe_error_ratio=1.3,
+            safe_error_delta=0.0005,
+            max_slow_ratio=1.15,
+            beta=0.01,
+            harm_budget=5.0,
+            burst_block=120.0,
+            drain_limit=900.0,
+        ),
+        "fast": Policy(
+            name="fast",
+            steps=(5, 25, 50, 100),
+            step_min=15.0,
+            deadline=1200.0,
+            ready_timeout=180.0,
+            warm_up=10.0,
+            min_judged=120.0,
+            max_error_ratio=1.5,
+            max_error_delta=0.002,
+            safe_error_ratio=2.0,
+            safe_error_delta=0.005,
+            max_slow_ratio=1.5,
+            harm_budget=50.0,
+            blind_limit=120.0,
+            hold_limit=3600.0,
+            drain_limit=30.0,
+        ),
+    }
+)
