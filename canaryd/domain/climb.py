@@ -1,0 +1,214 @@
+"""The ladder: size the canary, shift the weight, judge, and only then the next rung."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from canaryd.domain.ending import fail
+from canaryd.domain.ladder import canary_size, next_traffic, stable_ready
+from canaryd.domain.model import Form, Hold, Pass, Run, Stage, Traffic, World
+from canaryd.domain.settle import settled
+
+LEAST_REQUESTS = 5  # of the canary at a rung, before the next one: silence is not success
+
+
+def weight_of(run: Run) -> int:
+    """The weight of the rung that the run stands on."""
+    assert run.policy is not None
+    return run.policy.steps[run.step]
+
+
+def begin_step(run: Run, world: World, now: float, step: int) -> Run:
+    """Make room for rung `step`: the canary's size leads a rise and lags a fall."""
+    assert run.policy is not None
+    weight = run.policy.steps[step]
+    size = canary_size(weight, stable_ready(run, world), run.start_replicas)
+    wanted = replace(run.wanted, canary=max(size, run.wanted.canary or 0))
+    because = f"step {step + 1} of {len(run.policy.steps)}: {weight} %"
+    return run.to(Stage.SIZE, now, because, step=step, hold=None, hold_since=None, wanted=wanted)
+
+
+def size(run: Run, world: World, now: float) -> Run:
+    """Wait for the canary's pods, then write the weights."""
+    from canaryd.domain.prepare import await_ready  # noqa: PLC0415 - prepare begins the ladder, too
+
+    waiting = await_ready(run, world, now)
+    if waiting is not None:
+        return waiting
+    if run.settled_from is None:
+        return run
+    weight = weight_of(run)
+    wanted = replace(run.wanted, traffic=Traffic(Form.SPLIT, weight))
+    return run.to(
+        Stage.SHIFT,
+        now,
+        f"{weight} % to the canary",
+        hold=None,
+        hold_since=None,
+        wanted=wanted,
+        highest_weight=max(run.highest_weight, weight),
+    )
+
+
+def shift(run: Run, world: World, now: float) -> Run:
+    """Wait until every proxy has the weights and one scrape has seen them."""
+    if not settled(run, world, now) or run.settled_from is None:
+        return run
+    if now - run.settled_from < world.terms.settle + world.terms.scrape:
+        return run
+    return run.to(
+        Stage.JUDGE,
+        now,
+        f"judging at {weight_of(run)} %",
+        judged_since=now,
+        rung_requests=_canary_requests(run),
+    )
+
+
+def judge(run: Run, world: World, now: float) -> Run:
+    """Roll back on evidence of harm; rise on what the rung asks for; otherwise stay, and say what is missing."""
+    run = _record(run, world)
+    measured, policy = world.measured, run.policy
+    assert policy is not None
+    verdict = run.verdict
+    if verdict is not None and verdict.decision in ("rollback", "retreat") and not measured.blind:
+        return fail(run, now, verdict.reason, verdict.because)
+    if run.hold is Hold.DRIFTED:
+        return _come_back(run, now, calm=not run.reasserted or now - run.reasserted[-1] > 3600)
+    if measured.blind or run.hold is Hold.BLIND:
+        return _blind(run, world, now)
+    if measured.misallocated:
+        return _held(run, now, Hold.MISALLOCATED, measured.misallocated)
+    if run.wish_pause:
+        limit_passed = run.hold is Hold.PAUSED and now - (run.hold_since or now) > policy.hold_limit
+        if limit_passed:
+            return fail(run, now, "HoldLimit", f"paused for longer than {policy.hold_limit:.0f} s")
+        return _held(run, now, Hold.PAUSED, f"paused by request at {weight_of(run)} %")
+    missing = _missing(run, world, now)
+    if missing:
+        return _stay(run, world, now, missing)
+    return _rise(run, world, now)
+
+
+def _rise(run: Run, world: World, now: float) -> Run:
+    assert run.policy is not None
+    weight = weight_of(run)
+    because = run.verdict.because if run.verdict else f"nothing against {weight} %"
+    steps = run.policy.steps
+    run = replace(run, passes=(*run.passes, Pass(run.step, weight, now, because)))
+    if run.step + 1 < len(steps):
+        return begin_step(run, world, now, run.step + 1)
+    return run.to(
+        Stage.ROLL,
+        now,
+        f"proven at {weight} %: {run.target} rolls out while the canary carries the traffic",
+        hold=None,
+        hold_since=None,
+        wanted=replace(run.wanted, paused=False),
+    )
+
+
+def _missing(run: Run, world: World, now: float) -> str:
+    """What the rung still asks for before the weight may rise; "" when nothing."""
+    policy, verdict = run.policy, run.verdict
+    assert policy is not None
+    weight = weight_of(run)
+    if verdict is None:
+        return f"no closed interval at {weight} % yet"
+    requests = _canary_requests(run) - run.rung_requests
+    if weight <= policy.last_judged and requests < LEAST_REQUESTS:
+        return f"{requests} requests to the canary at {weight} %, needs {LEAST_REQUESTS}"
+    held = now - (run.judged_since or now)
+    if held < policy.step_min:
+        return f"judging at {weight} %: {policy.step_min - held:.0f} s of {policy.step_min:.0f} s left"
+    if weight == policy.last_judged_step and verdict.decision != "promote":
+        return f"not yet shown to be safe at {weight} %: {verdict.because}"
+    if run.step + 1 == len(policy.steps):
+        return ""
+    if stable_ready(run, world) < min(run.start_replicas, _stable_wanted(run, world)):
+        return f"stable has {stable_ready(run, world)} ready pods, {run.start_replicas} at the start: no rise"
+    following = policy.steps[run.step + 1]
+    if weight >= policy.last_judged_step:
+        return ""
+    at_risk = verdict.excess_rate_upper * next_traffic(run, world, following)
+    if at_risk > policy.harm_budget:
+        return (
+            f"a fault still possible could fail {at_risk:.0f} requests at {following} % before it is seen, "
+            f"the harm budget is {policy.harm_budget:g}"
+        )
+    return ""
+
+
+def _stable_wanted(run: Run, world: World) -> int:
+    """Pods that stable should have now: a person or an HPA may have scaled it down on purpose."""
+    if run.carrier:
+        return world.carrier.replicas if world.carrier else 0
+    return world.deployment.replicas if world.deployment else 0
+
+
+def _stay(run: Run, world: World, now: float, missing: str) -> Run:
+    assert run.policy is not None
+    if now - run.created <= run.policy.deadline:
+        return replace(run, because=missing, hold=None, hold_since=None)
+    because = f"{missing}; the deadline of {run.policy.deadline:.0f} s has passed: never promoted by default"
+    if run.policy.on_inconclusive == "rollback":
+        return fail(run, now, "Inconclusive", because)
+    return _held(run, now, Hold.INCONCLUSIVE, because)
+
+
+def _held(run: Run, now: float, hold: Hold, because: str) -> Run:
+    since = run.hold_since if run.hold is hold and run.hold_since is not None else now
+    return replace(run, hold=hold, hold_since=since, reason=hold.value, because=because)
+
+
+def _blind(run: Run, world: World, now: float) -> Run:
+    """No evidence: hold; after the limit step back to 0 % until Prometheus answers again."""
+    assert run.policy is not None
+    if not world.measured.blind:
+        run = replace(run, blind_since=None)
+        if run.wanted.traffic.weight == weight_of(run):
+            return replace(run, hold=None, hold_since=None, reason="", because="measuring again")
+        return _come_back(run, now, calm=True)
+    since = run.blind_since if run.blind_since is not None else now
+    limit = run.policy.blind_limit
+    run = replace(run, blind_since=since)
+    run = _held(run, now, Hold.BLIND, f"no evidence: {world.measured.blind}")
+    if now - since > limit and run.wanted.traffic.weight > 0:
+        return step_aside(run, now, Hold.BLIND, f"{run.because}; for longer than {limit:.0f} s")
+    return run
+
+
+def step_aside(run: Run, now: float, hold: Hold, because: str) -> Run:
+    """Hold at 0 %: the canary is kept out of the traffic until the reason is gone."""
+    wanted = replace(run.wanted, traffic=Traffic(Form.SPLIT, 0))
+    return run.to(
+        Stage.JUDGE,
+        now,
+        f"{because}; the canary waits at 0 %",
+        hold=hold,
+        hold_since=now,
+        reason=hold.value,
+        wanted=wanted,
+    )
+
+
+def _come_back(run: Run, now: float, *, calm: bool) -> Run:
+    """From 0 % back to the rung that was reached: every rung below it was passed."""
+    if not calm:
+        return run
+    return run.to(Stage.SIZE, now, f"back to {weight_of(run)} %", hold=None, hold_since=None, reason="")
+
+
+def _record(run: Run, world: World) -> Run:
+    measured = world.measured
+    return replace(
+        run,
+        evidence=measured.evidence if measured.evidence is not None else run.evidence,
+        watched=measured.watched if measured.watched is not None else run.watched,
+        verdict=measured.verdict if measured.verdict is not None else run.verdict,
+    )
+
+
+def _canary_requests(run: Run) -> int:
+    metric = run.verdict.metrics.get("errors") if run.verdict else None
+    return metric.canary_requests if metric else 0

@@ -1,0 +1,128 @@
+"""What a Deployment without an active run needs: a run, a closed gate, its freedom back, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from canaryd.domain.model import DeploymentView, Outcome, ReplicaSetView, Run, Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Begin a run of the Deployment's present revision, beside `after`'s carrier if that run handed on."""
+
+    after: Run | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Set spec.paused."""
+
+    paused: bool
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """One patch: the running template and paused: false. Rolling out what waits is the owner's choice."""
+
+    revision: str  # the running one
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    because: str
+
+
+Care = Start | Gate | HandBack | Nothing
+
+
+def idle(
+    deployment: DeploymentView,
+    replicasets: Sequence[ReplicaSetView],
+    finished: Sequence[Run],
+    terms: Terms,
+    *,
+    roll_restarts: bool = False,
+) -> Care:
+    """What `deployment` needs; `finished` are its ended runs, newest first. Pure.
+
+    roll_restarts: whether a change that only restarts pods rolls at once instead of being released.
+    """
+    if deployment.deleting:
+        return Nothing("being deleted")
+    serving = [rs for rs in replicasets if rs.replicas > 0]
+    if not deployment.enabled:
+        return _released(deployment, serving)
+    last = finished[0] if finished else None
+    if last is not None and last.hands_on:
+        return Start(after=last)
+    if deployment.replicas == 0:
+        return _asleep(deployment, replicasets)
+    if len(serving) > 1:
+        return Nothing("a rollout that began without us is under way")
+    if not serving or (serving[0].ready == 0 and len(replicasets) == 1):
+        return _first_install(deployment)
+    running = serving[0]
+    if running.revision == deployment.revision:
+        return _at_rest(deployment, running, terms)
+    return _new_revision(deployment, last, roll_restarts=roll_restarts)
+
+
+def _released(deployment: DeploymentView, serving: Sequence[ReplicaSetView]) -> Care:
+    if not (deployment.paused and deployment.owns_pause):
+        return Nothing("not managed")
+    if not serving:
+        return Gate(False, "canaryd.io/enabled is gone and nothing runs: handed back")
+    newest = max(serving, key=lambda rs: rs.ready)
+    return HandBack(newest.revision, "canaryd.io/enabled is gone: the running template stays, the gate opens")
+
+
+def _asleep(deployment: DeploymentView, replicasets: Sequence[ReplicaSetView]) -> Care:
+    """Scaled to zero. Kubernetes would revive the newest dead ReplicaSet: it must be the one that ran last."""
+    if not replicasets or any(rs.revision == deployment.revision for rs in replicasets):
+        return Nothing("scaled to zero")
+    ran_last = max(replicasets, key=lambda rs: rs.sequence)
+    newest = max(replicasets, key=lambda rs: rs.created)
+    if ran_last.revision == newest.revision:
+        return Nothing("scaled to zero; the new revision is released when it is scaled up")
+    return HandBack(
+        ran_last.revision, f"scaled to zero: revision {ran_last.revision} is put back, it ran last"
+    )
+
+
+def _first_install(deployment: DeploymentView) -> Care:
+    if deployment.paused:
+        return Gate(False, "first install: there is nothing to compare with, it is let through")
+    return Nothing("first install")
+
+
+def _at_rest(deployment: DeploymentView, running: ReplicaSetView, terms: Terms) -> Care:
+    if deployment.paused == terms.rest_paused:
+        return Nothing("at rest")
+    if terms.rest_paused and running.ready < min(deployment.replicas, running.replicas):
+        return Nothing("waiting for the rollout to end")
+    return Gate(terms.rest_paused, f"at rest at revision {running.revision}")
+
+
+def _new_revision(deployment: DeploymentView, last: Run | None, *, roll_restarts: bool) -> Care:
+    revision = deployment.revision
+    if deployment.skip == revision:
+        return _let_through(deployment, f"canaryd.io/skip lets revision {revision} through")
+    if deployment.restart_only and roll_restarts:
+        return _let_through(deployment, "only a restart, and the policy rolls restarts")
+    if last is not None and last.revision == revision:
+        if last.reason == "Overridden":
+            return _let_through(deployment, f"revision {revision} was unpaused by its owner")
+        rejected = last.outcome is Outcome.ROLLED_BACK and last.reason not in ("ScaledToZero", "Released")
+        if rejected and last.retry == deployment.retry:
+            return Nothing(
+                f"revision {revision} was rolled back ({last.reason}); canaryd.io/retry tries it again"
+            )
+    return Start()
+
+
+def _let_through(deployment: DeploymentView, because: str) -> Care:
+    return Gate(False, because) if deployment.paused else Nothing(because)

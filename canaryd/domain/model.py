@@ -1,0 +1,397 @@
+"""The values that decisions are made of: runs, the traffic they want, and the world as it was read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from analysis import JudgeState, Verdict
+from config import Policy
+
+Labels = Mapping[str, str]
+
+
+class Phase(StrEnum):
+    """What people see in `kubectl get crun`."""
+
+    PENDING = "Pending"
+    PREPARING = "Preparing"
+    PROGRESSING = "Progressing"
+    HOLDING = "Holding"
+    PROMOTING = "Promoting"
+    ROLLING_BACK = "RollingBack"
+    SUCCEEDED = "Succeeded"
+    ROLLED_BACK = "RolledBack"
+
+
+class Stage(StrEnum):
+    """Where a run stands, in the order of a release that goes well. Each waits for one thing."""
+
+    PREFLIGHT = "preflight"
+    TAKE_OVER = "take-over"  # stable := the canary that an interrupted promotion left carrying the traffic
+    TAKE_OVER_SHIFT = "take-over-shift"
+    FENCE_SUBSET = "fence-subset"
+    FENCE_ROUTES = "fence-routes"
+    CANARY_PODS = "canary-pods"
+    CANARY_SUBSET = "canary-subset"
+    CANARY_DESTINATION = "canary-destination"
+    SIZE = "size"
+    SHIFT = "shift"
+    JUDGE = "judge"
+    ROLL = "roll"
+    REPOINT = "repoint"
+    SHIFT_BACK = "shift-back"
+    CONFIRM = "confirm"
+    RETURN_ROLL = "return-roll"  # rejected beside a carrier: the Deployment takes the carrier's template
+    RETURN_REPOINT = "return-repoint"
+    RETURN_SHIFT = "return-shift"
+    DRAIN = "drain"
+    SCALE_DOWN = "scale-down"
+    RESTORE = "restore"
+    REMOVE = "remove"
+    REST = "rest"
+    DONE = "done"
+
+
+PREPARING = frozenset(
+    {
+        Stage.TAKE_OVER,
+        Stage.TAKE_OVER_SHIFT,
+        Stage.FENCE_SUBSET,
+        Stage.FENCE_ROUTES,
+        Stage.CANARY_PODS,
+        Stage.CANARY_SUBSET,
+        Stage.CANARY_DESTINATION,
+    }
+)
+LADDER = frozenset({Stage.SIZE, Stage.SHIFT, Stage.JUDGE})
+PROMOTING = frozenset({Stage.ROLL, Stage.REPOINT, Stage.SHIFT_BACK, Stage.CONFIRM})
+RETURNING = frozenset({Stage.RETURN_ROLL, Stage.RETURN_REPOINT, Stage.RETURN_SHIFT})
+TAIL = frozenset({Stage.DRAIN, Stage.SCALE_DOWN, Stage.RESTORE, Stage.REMOVE, Stage.REST})
+
+
+class Outcome(StrEnum):
+    SUCCEEDED = "Succeeded"
+    ROLLED_BACK = "RolledBack"
+
+
+class Hold(StrEnum):
+    """Waiting at a weight on purpose."""
+
+    PAUSED = "Paused"
+    INCONCLUSIVE = "Inconclusive"
+    BLIND = "Blind"
+    DRIFTED = "Drifted"
+    NO_CAPACITY = "NoCapacity"
+    MISALLOCATED = "Misallocated"
+    ROLLOUT_STUCK = "RolloutStuck"
+    STABLE_REGRESSION = "StableRegression"
+
+
+class Form(StrEnum):
+    """The shape of a managed route."""
+
+    PLAIN = "plain"  # as its owner wrote it
+    FENCED = "fenced"  # one destination: subset stable
+    SPLIT = "split"  # two destinations: stable and canary
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """A shape and, for a split, the canary's weight in percent."""
+
+    form: Form = Form.PLAIN
+    weight: int = 0
+
+    def canary_share_below(self, other: Traffic) -> bool:
+        """Whether going from `other` to this takes traffic from the canary."""
+        return other.form is Form.SPLIT and self.weight < other.weight
+
+    def __str__(self) -> str:
+        return f"{100 - self.weight}/{self.weight}" if self.form is Form.SPLIT else self.form.value
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The user's Deployment."""
+
+    namespace: str
+    name: str
+    uid: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Pods that serve one revision: the workload that telemetry names, and the labels that select them."""
+
+    workload: str
+    revision: str
+    labels: Labels
+    replicaset: str = ""  # its pods are called so; "" where the workload alone tells them apart
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRef:
+    """One managed route of one VirtualService, and its first form, to be put back byte for byte."""
+
+    namespace: str
+    name: str
+    uid: str
+    route: str  # the route's name, "" where it has none
+    match: Any  # the route's match conditions: they find an unnamed route again
+    first: Any  # the list under `route` as its owner wrote it
+    owners: Any = None  # managedFields as they were
+    made: bool = False  # the VirtualService was made for the run
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" + (f" route {self.route}" if self.route else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the cluster should look like. The writes follow from it, again and again until it does."""
+
+    paused: bool = True
+    canary: int | None = None  # replicas of the canary Deployment; None: there is none
+    traffic: Traffic = field(default_factory=Traffic)
+    stable_subset: Labels | None = None
+    canary_subset: Labels | None = None
+    carrier: bool = False  # whether the carrier of an earlier run stays
+    template: str = ""  # "" leaves the Deployment's template; otherwise the revision it is put back to
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A rung that was passed: what the weight may rise on."""
+
+    step: int
+    weight: int
+    at: float
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    type: str
+    status: bool
+    reason: str
+    message: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One attempt to release one revision of one Deployment. Everything a restart needs is in here."""
+
+    namespace: str
+    name: str
+    target: Target
+    revision: str
+    created: float
+    uid: str = ""
+    resource_version: str = ""
+    policy_name: str = ""
+    trigger: str = ""
+    retry: str = ""  # the value of canaryd.io/retry when the run began
+    deleting: bool = False
+    wish_pause: bool = False
+    wish_abort: str = ""
+    # status
+    stage: Stage = Stage.PREFLIGHT
+    outcome: Outcome | None = None
+    hold: Hold | None = None
+    reason: str = ""
+    because: str = ""
+    policy: Policy | None = None
+    service: str = ""
+    host: str = ""
+    routes: tuple[RouteRef, ...] = ()
+    stable: Arm | None = None
+    carrier: str = ""  # the canary Deployment of an earlier run that carries stable's traffic
+    hands_on: bool = False  # ended with its canary, or carrier, still carrying the traffic
+    start_replicas: int = 0
+    step: int = -1
+    wanted: Wanted = field(default_factory=Wanted)
+    settled_from: float | None = None
+    stage_since: float = 0.0
+    judged_since: float | None = None
+    rung_requests: int = 0  # the canary's judged requests when this rung began
+    hold_since: float | None = None
+    blind_since: float | None = None
+    gate_closed: bool = False
+    highest_weight: int = 0
+    seen_share: float | None = None
+    evidence: JudgeState | None = None
+    watched: Mapping[str, Any] | None = None
+    verdict: Verdict | None = None
+    passes: tuple[Pass, ...] = ()
+    reasserted: tuple[float, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    finished: float | None = None
+
+    @property
+    def phase(self) -> Phase:
+        """What people call the place where the run stands."""
+        if self.stage is Stage.DONE:
+            return Phase.SUCCEEDED if self.outcome is Outcome.SUCCEEDED else Phase.ROLLED_BACK
+        if self.stage in TAIL or self.stage in RETURNING:
+            return Phase.PROMOTING if self.outcome is Outcome.SUCCEEDED else Phase.ROLLING_BACK
+        if self.hold is not None:
+            return Phase.HOLDING
+        if self.stage is Stage.PREFLIGHT:
+            return Phase.PENDING
+        if self.stage in PREPARING:
+            return Phase.PREPARING
+        return Phase.PROMOTING if self.stage in PROMOTING else Phase.PROGRESSING
+
+    @property
+    def active(self) -> bool:
+        return self.stage is not Stage.DONE
+
+    @property
+    def canary_name(self) -> str:
+        """The canary Deployment's name: by revision, so that a carrier and the next canary can coexist."""
+        return f"{self.target.name[:40]}-canary-{self.revision}"
+
+    @property
+    def canary_labels(self) -> Labels:
+        return {"canaryd.io/role": "canary", "canaryd.io/revision": self.revision}
+
+    def to(self, stage: Stage, now: float, because: str, **changes: Any) -> Run:
+        """The run at the beginning of `stage`; what it wants may change with it."""
+        wanted = changes.get("wanted", self.wanted)
+        changes.setdefault("settled_from", None if wanted != self.wanted else self.settled_from)
+        return replace(self, stage=stage, stage_since=now, because=because, **changes)
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentView:
+    """The user's Deployment."""
+
+    uid: str
+    resource_version: str
+    revision: str  # of the template in its spec
+    paused: bool
+    replicas: int
+    deleting: bool = False
+    enabled: bool = True
+    retry: str = ""
+    skip: str = ""
+    restart_only: bool = False  # the template differs from the running one in restart marks alone
+    owns_pause: bool = False  # spec.paused was last written by canaryd
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSetView:
+    """A ReplicaSet of the user's Deployment."""
+
+    name: str
+    revision: str
+    hash: str
+    replicas: int
+    ready: int
+    created: float = 0.0
+    sequence: int = 0  # deployment.kubernetes.io/revision
+
+
+@dataclass(frozen=True, slots=True)
+class PodProblem:
+    """Why a pod does not serve."""
+
+    pod: str
+    reason: str  # CrashLoopBackOff, ErrImagePull, Unschedulable, Error, ...
+    message: str
+    fatal: bool  # waiting will not cure it
+
+    def __str__(self) -> str:
+        return f"pod {self.pod}: {self.reason}" + (f": {self.message}" if self.message else "")
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryView:
+    """The canary Deployment and its pods."""
+
+    replicas: int
+    ready: int
+    pods: tuple[str, ...]
+    problems: tuple[PodProblem, ...] = ()
+    deleting: bool = False
+    images: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class RouteView:
+    """One managed route as it is."""
+
+    ref: RouteRef
+    seen: Traffic | None  # None: destinations that canaryd did not write
+    gone: bool = False
+    by: str = ""  # who wrote the route last
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A preflight check that failed: what was found, and the cure."""
+
+    check: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What preflight learned: where the release will take place."""
+
+    findings: tuple[Finding, ...]
+    policy: Policy | None = None
+    service: str = ""
+    host: str = ""
+    routes: tuple[RouteRef, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the judge says after this tick's interval; all None while nothing is being measured."""
+
+    evidence: JudgeState | None = None
+    verdict: Verdict | None = None
+    watched: Mapping[str, Any] | None = None
+    seen_share: float | None = None
+    request_rate: float = 0.0  # requests per second, both arms
+    blind: str = ""  # why nothing can be measured
+    misallocated: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Properties of the place that decisions depend on."""
+
+    settle: float  # seconds that a change of routes or subsets takes to reach every proxy
+    scrape: float  # seconds between two scrapes
+    tick: float
+    rest_paused: bool = True  # the gate's state of rest
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The cluster as it was read for one decision."""
+
+    terms: Terms
+    deployment: DeploymentView | None
+    replicasets: tuple[ReplicaSetView, ...] = ()
+    images: frozenset[str] = frozenset()  # image ids of the Deployment's ready pods
+    canary: CanaryView | None = None
+    carrier: CanaryView | None = None
+    routes: tuple[RouteView, ...] = ()
+    subsets: Mapping[str, Labels] = field(default_factory=dict)
+    ground: Ground | None = None
+    measured: Measured = field(default_factory=Measured)
+
+    @property
+    def serving(self) -> tuple[ReplicaSetView, ...]:
+        """ReplicaSets with pods; more than one means that a rollout is under way."""
+        return tuple(rs for rs in self.replicasets if rs.replicas > 0)
