@@ -17,6 +17,7 @@ from analysis.judge import Judge
 from analysis.judge_config import JudgeConfig
 from analysis.state import JudgeState
 from analysis.verdict import Decision, MetricEvidence, Verdict
+from analysis.watch import Watch, WatchLimits, WatchState, WatchVerdict
 
 __all__ = [
     "Counts",
@@ -27,4 +28,8 @@ __all__ = [
     "JudgeState",
     "MetricEvidence",
     "Verdict",
+    "Watch",
+    "WatchLimits",
+    "WatchState",
+    "WatchVerdict",
 ]
