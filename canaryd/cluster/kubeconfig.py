@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+import urllib3
+
 from canaryd.cluster.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ def client_for(kubeconfig: str | None, context: str | None, *, user_agent: str, 
     configuration.connection_pool_maxsize = pool
     configuration.keep_alive = True
     _spare_loopback_the_proxy(configuration)
+    if not configuration.verify_ssl:  # the kubeconfig asks for it; kubectl does not warn either
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     client = _client(ApiClient, configuration, source)
     client.user_agent = user_agent
     return client
@@ -79,10 +83,9 @@ def _load_kubeconfig(configuration: Configuration, source: str, context: str | N
             config_file=source, context=context, client_configuration=configuration
         )
     except yaml.MarkedYAMLError as error:
-        where = f"line {error.problem_mark.line + 1}" if error.problem_mark else "somewhere"
-        raise Misconfigured(
-            0, "Misconfigured", f"not YAML: {error.problem}, {where}", "load", source
-        ) from None
+        where = f" near line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        # No more than the line: the parser quotes what it stumbles over.
+        raise Misconfigured(0, "Misconfigured", f"not YAML{where}", "load", source) from None
     except Exception as error:  # noqa: BLE001 - a malformed file fails in it in any way
         raise _misconfigured(source, error) from None
 
@@ -95,7 +98,7 @@ def _client(api_client: type[ApiClient], configuration: Configuration, source: s
 
 
 def _misconfigured(source: str, error: BaseException) -> Misconfigured:
-    return Misconfigured(0, "Misconfigured", without_secrets(error), "load", source)
+    return Misconfigured(0, "Misconfigured", f"not usable: {without_secrets(error)}", "load", source)
 
 
 def _spare_loopback_the_proxy(configuration: Configuration) -> None:

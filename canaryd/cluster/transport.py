@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlencode
 
-from canaryd.cluster import errors
 from canaryd.cluster.errors import Gone, ServerError
 from canaryd.cluster.kubeconfig import client_for
 from canaryd.cluster.resources import PODS, Json, Resource
@@ -37,9 +36,10 @@ connection runs into it."""
 class Api:
     """A connection to one API server. Thread-safe; threads share the connections.
 
-    timeout: seconds to connect, and seconds within which an answer begins; the whole answer must be there
-    within their sum. Every method raises errors.ApiError and nothing else, except ValueError for a path that
-    cannot be. Nothing is tried again here but a read whose connection was reset, once.
+    timeout: seconds to connect, and seconds of silence allowed then. An answer that trickles is given up when
+    their sum has passed since the request, plus at most one more silence. Every method raises errors.ApiError
+    and nothing else, except ValueError for a path that cannot be. Only a read whose connection
+    was reset is tried again, once.
     """
 
     def __init__(self, client: ApiClient, *, timeout: tuple[float, float] = (3.0, 10.0)) -> None:
@@ -84,7 +84,7 @@ class Api:
     ) -> tuple[list[Json], str]:
         """All objects that match, with apiVersion and kind, and the resourceVersion they are true at.
 
-        Read in pages of `page` objects; begun anew when a page's token has expired meanwhile, the second
+        Read in pages of `page` objects; begun anew when a page's token has expired meanwhile, the last
         time in one piece.
         """
         for size in (page, page, 0):
@@ -176,11 +176,7 @@ class Api:
         }
         target = res.target(namespace)
         path = _with(res.path(namespace), query)
-        response = self._wire.open("watch", "GET", path, target, timeout=_WATCH_TIMEOUT)
-        if 200 <= response.status < 300:
-            return Watch(response, target)
-        body = self._wire.read(response, "watch", target)
-        raise errors.from_answer(response.status, response.headers, body, "watch", target)
+        return Watch(self._wire.stream("watch", path, target, timeout=_WATCH_TIMEOUT), target)
 
     def logs(
         self,

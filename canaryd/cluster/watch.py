@@ -56,7 +56,7 @@ class Watch(Iterator[WatchEvent]):
         """End the watch from any thread; a read that waits in another thread returns."""
         self._closed = True
         # Closing the response would wait for the lock of the reading thread: shut the socket down instead.
-        with contextlib.suppress(ValueError, RuntimeError, OSError):
+        with contextlib.suppress(ValueError, RuntimeError, TypeError, OSError):
             self._response.shutdown()
 
     def __next__(self) -> WatchEvent:

@@ -34,8 +34,7 @@ Body = Json | builtins.list[Json]
 class Wire:
     """Sends requests over the pool of one `kubernetes` client and maps what comes back. Thread-safe.
 
-    timeout: seconds to connect and seconds until the answer begins, or between two parts of it; a body must
-    be complete within their sum.
+    timeout: seconds to connect, and seconds of silence allowed then; see transport.Api.
     """
 
     def __init__(self, client: ApiClient, timeout: tuple[float, float]) -> None:
@@ -89,11 +88,12 @@ class Wire:
         looks like that.
         """
         for last in (method != "GET", True):
+            deadline = time.monotonic() + sum(self._timeout)
             try:
-                response = self.open(
+                response = self._open(
                     verb, method, path, target, body=body, content_type=content_type, accept=accept
                 )
-                answer = self.read(response, verb, target)
+                answer = self._read(response, verb, target, deadline=deadline)
                 break
             except Unreachable as error:
                 if last or not _was_reset(error):
@@ -102,7 +102,17 @@ class Wire:
             raise errors.from_answer(response.status, response.headers, answer, verb, target)
         return response, answer
 
-    def open(
+    def stream(
+        self, verb: str, path: str, target: str, *, timeout: tuple[float, float]
+    ) -> urllib3.BaseHTTPResponse:
+        """An answer to be read as it comes; a status other than 2xx raises an ApiError."""
+        response = self._open(verb, "GET", path, target, timeout=timeout)
+        if 200 <= response.status < 300:
+            return response
+        body = self._read(response, verb, target, deadline=time.monotonic() + sum(self._timeout))
+        raise errors.from_answer(response.status, response.headers, body, verb, target)
+
+    def _open(
         self,
         verb: str,
         method: str,
@@ -132,9 +142,8 @@ class Wire:
         response: urllib3.BaseHTTPResponse = answer.response
         return response
 
-    def read(self, response: urllib3.BaseHTTPResponse, verb: str, target: str) -> bytes:
-        """The body. Its connection goes back to the pool, or is closed when it failed."""
-        deadline = time.monotonic() + sum(self._timeout)
+    def _read(self, response: urllib3.BaseHTTPResponse, verb: str, target: str, *, deadline: float) -> bytes:
+        """The body, until a monotonic time. Its connection goes back to the pool; a failed one is closed."""
         body = bytearray()
         try:
             while chunk := response.read1(1 << 16):
