@@ -12,21 +12,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from config.annotation_table import ANNOTATIONS, ELSEWHERE, POLICY_ANNOTATIONS, PREFIX
-from config.policy import Policy
+from config.policy import Contradiction, Policy
 from config.policy_knobs import POLICY_KNOBS
-from config.problems import MalformedError, did_you_mean, shown
+from config.problems import MalformedError, did_you_mean, nearest, not_allowed, shown
 
 
 @dataclass(frozen=True, slots=True)
 class AnnotationError:
-    """One annotation that cannot be used: its full name, its value, and what is allowed instead."""
+    """One annotation that cannot be used: its full name, its value, and what is allowed instead.
+
+    `fault` is set where not the value but the annotation itself is wrong.
+    """
 
     annotation: str
     value: str
-    allowed: str
+    allowed: str = ""
+    fault: str = ""
 
     def __str__(self) -> str:
-        return f"{self.annotation}: {shown(self.value)} is not allowed; {self.allowed}"
+        return f"{self.annotation}: {self.fault or not_allowed(shown(self.value), self.allowed)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ def parse(
     """
     ours = {name[len(PREFIX) :]: text for name, text in annotations.items() if name.startswith(PREFIX)}
     if "enabled" not in ours:
-        misspelt = [name for name in ours if name not in _KNOWN and did_you_mean(name, ("enabled",))]
+        misspelt = [name for name in ours if name not in _KNOWN and nearest(name, ("enabled",))]
         return tuple(_unknown(name, ours[name]) for name in misspelt) or Managed()
     values, faults = _read(ours)
     if values.get("enabled") is False:
@@ -85,9 +89,23 @@ def resolve(
     """The policy for a run of this Deployment: the named one (or `default`) with its overrides."""
     name = managed.policy_name or default
     if name not in policies:
-        allowed = "a policy of the configuration: " + ", ".join(sorted(policies))
-        return (AnnotationError(PREFIX + "policy", name, _with_hint(allowed, name, policies)),)
-    return dataclasses.replace(policies[name], **dict(managed.overrides))
+        allowed = (
+            "a policy of the configuration: " + ", ".join(sorted(policies)) + did_you_mean(name, policies)
+        )
+        return (AnnotationError(PREFIX + "policy", name, allowed),)
+    overrides = dict(managed.overrides)
+    policy = dataclasses.replace(policies[name], **overrides)
+    return tuple(_clash(clash, policy, overrides) for clash in policy.contradictions()) or policy
+
+
+def _clash(clash: Contradiction, policy: Policy, overrides: Mapping[str, Any]) -> AnnotationError:
+    """The error at an annotation that takes part in `clash`, with what the other values are."""
+    knobs = [knob for knob in POLICY_KNOBS if knob.key in clash.keys]
+    culprit = next((knob for knob in knobs if knob.field in overrides), knobs[0])
+    values = {knob.key: knob.kind.spell(getattr(policy, knob.field)) for knob in knobs}
+    facts = ", ".join(f"{key} is {value}" for key, value in values.items())
+    fault = f"with policy {policy.name}, {facts}: {clash.rule}"
+    return AnnotationError(PREFIX + culprit.key, values[culprit.key], fault=fault)
 
 
 _KNOWN = ANNOTATIONS.keys() | POLICY_ANNOTATIONS.keys() | ELSEWHERE.keys()
@@ -127,8 +145,8 @@ def _managed(values: Mapping[str, Any]) -> Managed:
 
 
 def _unknown(name: str, text: str) -> AnnotationError:
-    allowed = ELSEWHERE.get(name) or _with_hint("no such annotation exists", name, _KNOWN)
-    return AnnotationError(PREFIX + name, text, allowed)
+    fault = ELSEWHERE.get(name) or "there is no such annotation" + did_you_mean(name, _KNOWN, prefix=PREFIX)
+    return AnnotationError(PREFIX + name, text, fault=fault)
 
 
 def _unheard_of(
@@ -137,16 +155,13 @@ def _unheard_of(
     """A fault for each accepted check that does not exist."""
     if checks is None:
         return []
-    allowed = "checks of the preflight: " + ", ".join(sorted(checks))
+    known = "the checks are " + ", ".join(sorted(checks))
     return [
         AnnotationError(
-            PREFIX + "accept", ours["accept"], _with_hint(f'"{name}" is none of the {allowed}', name, checks)
+            PREFIX + "accept",
+            ours["accept"],
+            fault=f'there is no check "{name}"; {known}{did_you_mean(name, checks)}',
         )
         for name in accepted
         if name not in checks
     ]
-
-
-def _with_hint(allowed: str, word: str, known: Collection[str]) -> str:
-    hint = did_you_mean(word, known)
-    return f"{allowed}; {hint}" if hint else allowed

@@ -6,24 +6,16 @@ and either returns a value that needs no further check or raises `MalformedError
 
 from __future__ import annotations
 
-import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
 from config.problems import MalformedError, did_you_mean
+from config.quantities import parse_decimal, parse_seconds, parse_whole, spell_seconds, split_list
 
 T = TypeVar("T")
-
-_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_DURATION = re.compile(
-    r"(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+(?:\.[0-9]+)?)s)?(?:([0-9]+)ms)?"
-)
-_DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 class Kind(ABC, Generic[T]):
@@ -55,62 +47,15 @@ class Kind(ABC, Generic[T]):
         """`value` as a person would write it in YAML; `parse` reads it back."""
         return self.plain(value)
 
+    def spell(self, value: T) -> str:
+        """`value` on one line, as an annotation or a message has it; `parse` reads it back."""
+        shown = self.show(value)
+        if isinstance(shown, list):
+            return ",".join(str(item) for item in shown)
+        return str(shown).lower() if isinstance(shown, bool) else str(shown)
+
     def refuse(self) -> MalformedError:
         return MalformedError(self.allowed)
-
-
-def parse_decimal(raw: object) -> float | None:
-    """The finite number that `raw` is or spells, otherwise nothing. A boolean is no number."""
-    if isinstance(raw, str) and _DECIMAL.fullmatch(raw.strip()):
-        number = float(raw)
-    elif isinstance(raw, int | float) and not isinstance(raw, bool):
-        try:
-            number = float(raw)
-        except OverflowError:
-            return None
-    else:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def parse_whole(raw: object) -> int | None:
-    """The whole number that `raw` is or spells, otherwise nothing."""
-    if isinstance(raw, str) and _WHOLE.fullmatch(raw.strip()):
-        return int(raw)
-    return raw if isinstance(raw, int) and not isinstance(raw, bool) else None
-
-
-def parse_seconds(raw: object) -> float | None:
-    """Seconds of "90s", "1h30m", "500ms" or a plain number; nothing for anything else."""
-    if isinstance(raw, str):
-        match = _DURATION.fullmatch(raw.strip())
-        if match and any(match.groups()):
-            seconds = sum(
-                float(amount) * unit
-                for amount, unit in zip(match.groups(), _UNITS.values(), strict=True)
-                if amount
-            )
-            return seconds if math.isfinite(seconds) else None
-    return parse_decimal(raw)
-
-
-def spell_seconds(seconds: float) -> str:
-    """`seconds` in the largest units that spell it exactly: 5400 -> "1h30m", 0.5 -> "500ms"."""
-    millis = round(seconds * 1000)
-    if millis / 1000 != seconds or millis == 0:
-        return f"{seconds:g}s" if float(f"{seconds:g}") == seconds else f"{seconds!r}"
-    spelt = ""
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
-        amount, millis = divmod(millis, size)
-        spelt += f"{amount}{unit}" if amount else ""
-    return spelt
-
-
-def split_list(raw: object) -> Sequence[object] | None:
-    """The items of a YAML list or of a comma list; nothing for anything else."""
-    if isinstance(raw, str):
-        return [item.strip() for item in raw.split(",")] if raw.strip() else []
-    return raw if isinstance(raw, list | tuple) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +175,7 @@ class Choice(Kind[str]):
         if isinstance(raw, str) and raw in self.words:
             return raw
         hint = did_you_mean(raw, self.words) if isinstance(raw, str) else ""
-        raise MalformedError(f"{self.allowed}; {hint}" if hint else self.allowed)
+        raise MalformedError(self.allowed + hint)
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "enum": list(self.words)}

@@ -17,6 +17,23 @@ from config.problems import ConfigurationError, MalformedError, Problem, shown
 _DAY = 86400.0
 
 
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """Values that are each allowed and cannot go together: their keys, and the rule they break."""
+
+    keys: tuple[str, ...]
+    rule: str
+
+
+_ABOVE = (
+    ("safe-error-ratio", "max-error-ratio"),
+    ("safe-error-delta", "max-error-delta"),
+    ("safe-slow-ratio", "max-slow-ratio"),
+    ("deadline", "min-judged"),
+    ("deadline", "ready-timeout"),
+)
+
+
 class JudgeArguments(TypedDict):
     """The policy's part of `analysis.JudgeConfig`, by its parameter names."""
 
@@ -28,9 +45,14 @@ class JudgeArguments(TypedDict):
     safe_delta: float
     slow_ratio: float
     slow_edges: tuple[float, ...]
+    slow_safe_ratio: float
+    slow_safe_delta: float
+    latency_weight: float
     burst_block: float
     min_bad_events: int
     min_intervals: int
+    min_judged: float
+    horizon: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +75,10 @@ class Policy:
     safe_error_ratio: float = 1.5
     safe_error_delta: float = 0.001
     max_slow_ratio: float = 1.25
-    slow_edges: tuple[float, ...] = (0.25, 1.0)
+    safe_slow_ratio: float = 1.5
+    safe_slow_delta: float = 0.005
+    slow_edges: tuple[float, ...] = ()
+    latency_weight: float = 0.3
     alpha: float = 0.01
     beta: float = 0.05
     harm_budget: float = 10.0
@@ -73,6 +98,24 @@ class Policy:
         """The weight at which evidence of safety must be complete: the highest step up to `last_judged`."""
         return max(step for step in self.steps if step <= self.last_judged)
 
+    def contradictions(self) -> tuple[Contradiction, ...]:
+        """Every rule between knobs that this policy breaks; none for a policy that can be used."""
+        found = [
+            Contradiction((more, less), f"{more} must be above {less}")
+            for more, less in _ABOVE
+            if not self._value(more) > self._value(less)
+        ]
+        if self.steps[0] > self.last_judged:
+            rule = "the first step must not be above last-judged, or nothing would ever be judged"
+            found.append(Contradiction(("steps", "last-judged"), rule))
+        if not self.deadline > len(self.steps) * self.step_min:
+            rule = "deadline must be above step-min times the number of steps"
+            found.append(Contradiction(("deadline", "step-min", "steps"), rule))
+        return tuple(found)
+
+    def _value(self, key: str) -> float:
+        return float(getattr(self, key.replace("-", "_")))
+
     def judge_arguments(self) -> JudgeArguments:
         """Keyword arguments for `analysis.JudgeConfig`."""
         return JudgeArguments(
@@ -84,9 +127,14 @@ class Policy:
             safe_delta=self.safe_error_delta,
             slow_ratio=self.max_slow_ratio,
             slow_edges=self.slow_edges,
+            slow_safe_ratio=self.safe_slow_ratio,
+            slow_safe_delta=self.safe_slow_delta,
+            latency_weight=self.latency_weight,
             burst_block=self.burst_block,
             min_bad_events=self.min_bad_events,
             min_intervals=self.min_intervals,
+            min_judged=self.min_judged,
+            horizon=self.deadline,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -111,10 +159,13 @@ class Policy:
             try:
                 fields[knob.field] = knob.kind.parse(raw)
             except MalformedError as fault:
-                problems.append(Problem("spec.policy", knob.json_key, fault.allowed, shown(raw)))
+                problems.append(Problem("spec.policy", knob.json_key, shown(raw), fault.allowed))
+        policy = cls(**fields)
+        clashes = policy.contradictions()
+        problems += [Problem("spec.policy", ", ".join(clash.keys), fault=clash.rule) for clash in clashes]
         if problems:
             raise ConfigurationError(problems)
-        return cls(**fields)
+        return policy
 
 
 SHIPPED: Mapping[str, Policy] = MappingProxyType(
@@ -132,6 +183,8 @@ SHIPPED: Mapping[str, Policy] = MappingProxyType(
             safe_error_ratio=1.3,
             safe_error_delta=0.0005,
             max_slow_ratio=1.15,
+            safe_slow_ratio=1.3,
+            safe_slow_delta=0.002,
             beta=0.01,
             harm_budget=5.0,
             burst_block=120.0,
@@ -150,6 +203,8 @@ SHIPPED: Mapping[str, Policy] = MappingProxyType(
             safe_error_ratio=2.0,
             safe_error_delta=0.005,
             max_slow_ratio=1.5,
+            safe_slow_ratio=2.0,
+            safe_slow_delta=0.02,
             harm_budget=50.0,
             blind_limit=120.0,
             hold_limit=3600.0,

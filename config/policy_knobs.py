@@ -23,7 +23,7 @@ POLICY_KNOBS: tuple[Knob, ...] = (
     ),
     Knob(
         "deadline",
-        Duration(60, 30 * _DAY),
+        Duration(60, 7 * _DAY),
         "A run that has not been promoted by then is rolled back: it is never promoted by default.",
     ),
     Knob(
@@ -38,7 +38,7 @@ POLICY_KNOBS: tuple[Knob, ...] = (
     ),
     Knob(
         "min-judged",
-        Duration(0, 7 * _DAY),
+        Duration(0, _DAY),
         "Least time judged before a promotion: bursts can hide harm for minutes.",
     ),
     Knob(
@@ -49,33 +49,48 @@ POLICY_KNOBS: tuple[Knob, ...] = (
     ),
     Knob(
         "max-error-ratio",
-        Number(1, 100, "odds ratio"),
+        Number(1, 20, "odds ratio"),
         "Harm: odds of an error above the baseline's by this factor and by max-error-delta too.",
     ),
     Knob(
         "max-error-delta",
-        Number(0, 1, "proportion of requests"),
+        Number(0, 0.5, "proportion of requests"),
         "Harm: an error rate above the baseline's by this much and by max-error-ratio too.",
     ),
     Knob(
         "safe-error-ratio",
-        Number(1, 100, "odds ratio"),
+        Number(1, 50, "odds ratio"),
         "Safe: shown to stay below this factor or below safe-error-delta. More needs fewer requests.",
     ),
     Knob(
         "safe-error-delta",
-        Number(0, 1, "proportion of requests"),
+        Number(1e-6, 0.9, "proportion of requests"),
         "Safe: shown to stay below this difference or below safe-error-ratio. More needs fewer requests.",
     ),
     Knob(
         "max-slow-ratio",
-        Number(1, 100, "odds ratio"),
+        Number(1, 20, "odds ratio"),
         "Harm: the canary's odds of an answer slower than an edge exceed the baseline's by this factor.",
+    ),
+    Knob(
+        "safe-slow-ratio",
+        Number(1, 50, "odds ratio"),
+        "Safe: odds of a slow answer shown to stay below this factor or below safe-slow-delta.",
+    ),
+    Knob(
+        "safe-slow-delta",
+        Number(1e-6, 0.9, "proportion of requests"),
+        "Safe: the share of slow answers shown to stay below this difference or below safe-slow-ratio.",
     ),
     Knob(
         "slow-edges",
         Edges(3),
-        "Latencies, bounds of the histogram, at which safety must be shown. None: no promise on latency.",
+        "Latencies, bounds of the histogram, at which safety must be shown. None: chosen from the baseline.",
+    ),
+    Knob(
+        "latency-weight",
+        Number(0, 0.95, "proportion of evidence"),
+        "Latency's share of the evidence of harm, errors have the rest. 0: latency is not judged.",
     ),
     Knob(
         "alpha",

@@ -1,35 +1,43 @@
 """What is wrong with a configuration: every problem names where it was written, the key, and what is allowed.
 
 ConfigurationError      all problems of one configuration, never only the first
-MalformedError               one value that its kind refuses; the reader adds the key and the source
+MalformedError          one value that its kind refuses; the reader adds the key and the source
 """
 
 from __future__ import annotations
 
 import difflib
+import re
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 _SHOWN = 80  # characters of a value that a message repeats
+_CREDENTIALS = re.compile(r"//[^/\s@]+@")
+
+_bounded = reprlib.Repr()  # YAML aliases make values whose full repr would not fit in memory
+_bounded.maxlevel = 3
+_bounded.maxlist = _bounded.maxdict = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault: `source` is a file (with `line`, from 1), "environment" or "command line"."""
+    """One fault: `source` is a file (with `line`, from 1), "environment", "command line" or "spec.policy".
+
+    Either `value` (as messages repeat it) is not what is `allowed`, or `fault` says what is wrong.
+    """
 
     source: str
     key: str
-    allowed: str
     value: str = ""
-    hint: str = ""
+    allowed: str = ""
+    fault: str = ""
     line: int = 0
 
     def __str__(self) -> str:
         where = f"{self.source}:{self.line}" if self.line else self.source
         subject = ": ".join(part for part in (where, self.key) if part)
-        value = f"{self.value} is not allowed; " if self.value else ""
-        hint = f" ({self.hint})" if self.hint else ""
-        return f"{subject}: {value}{self.allowed}{hint}"
+        return f"{subject}: {self.fault or not_allowed(self.value, self.allowed)}"
 
 
 class ConfigurationError(Exception):
@@ -48,19 +56,29 @@ class MalformedError(ValueError):
         super().__init__(allowed)
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """'did you mean "steps"?' for the known word closest to `word`, or nothing when none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f'did you mean "{near[0]}"?' if near else ""
+def not_allowed(value: str, allowed: str) -> str:
+    """The one way in which messages refuse a value."""
+    return f"{value} is not allowed; allowed is {allowed}"
+
+
+def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """The known word closest to `word`, or "" when none is near."""
+    near = difflib.get_close_matches(word[:_SHOWN], list(known), n=1, cutoff=cutoff)
+    return near[0] if near else ""
+
+
+def did_you_mean(word: str, known: Iterable[str], *, prefix: str = "") -> str:
+    """'; did you mean "steps"?' for the known word closest to `word`, or "" when none is near."""
+    near = nearest(word, known)
+    return f'; did you mean "{prefix}{near}"?' if near else ""
 
 
 def shown(value: object) -> str:
-    """`value` as a message repeats it: quoted when it is text, on one line, cut to a readable length."""
-    text = repr(value)
-    if isinstance(value, str):
-        text = '"' + repr(value)[1:-1] + '"'
-    elif value is None:
-        text = "nothing (null)"
-    elif isinstance(value, bool):
-        text = str(value).lower()
+    """`value` as a message repeats it: text in quotes, on one line, cut short, without URL credentials."""
+    if value is None:
+        return "nothing (null)"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = '"' + repr(value[:_SHOWN])[1:-1] + '"' if isinstance(value, str) else _bounded.repr(value)
+    text = _CREDENTIALS.sub("//[redacted]@", text)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
