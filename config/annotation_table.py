@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from config.kinds import Flag, Text, Texts
+from config.kinds import Flag, Text
 from config.knobs import Knob
+from config.lists import Texts
 from config.policy_knobs import POLICY_KNOBS
 
 PREFIX = "canaryd.io/"

@@ -53,10 +53,13 @@ def load(
     reader.file(document)
     policies, problems = read_policies(document, (_POLICIES,), document.root.get(_POLICIES))
     reader.problems += problems
+    reader.problems.sort(key=lambda problem: problem.line)
     reader.environment(environment)
     reader.flags(overrides)
     settings = _settings(reader.values, policies)
-    reader.cross_check(settings)
+    if not problems:  # else the default policy may merely be one of those that could not be read
+        reader.check_default_policy(settings)
+    reader.check_pairs(settings)
     if reader.problems:
         raise ConfigurationError(reader.problems)
     return settings
@@ -119,7 +122,7 @@ class _Reader:
         """A variable that almost is one of ours was meant to be; others may well be somebody else's."""
         suffix = name.removeprefix(ENVIRONMENT_PREFIX)
         suffixes = [other.removeprefix(ENVIRONMENT_PREFIX) for other in known]
-        near = "" if _SERVICE_LINK.fullmatch(suffix) else nearest(suffix, suffixes, cutoff=0.8)
+        near = "" if _SERVICE_LINK.fullmatch(suffix) else nearest(suffix.upper(), suffixes, cutoff=0.8)
         if near:
             fault = f"there is no such variable; did you mean {ENVIRONMENT_PREFIX}{near}?"
             self.problems.append(Problem("environment", name, fault=fault))
@@ -138,14 +141,15 @@ class _Reader:
             problem = Problem(place.source, place.key, place.value, refusal.allowed, line=place.line)
             self.problems.append(problem)
 
-    def cross_check(self, settings: Settings) -> None:
+    def check_default_policy(self, settings: Settings) -> None:
+        name, known = settings.default_policy, settings.policies
+        if name not in known:
+            names = ", ".join(sorted(known))
+            fault = f'there is no policy "{name}"; there are {names}{did_you_mean(name, known)}'
+            self._object("default-policy", fault)
+
+    def check_pairs(self, settings: Settings) -> None:
         """Settings that are each allowed and cannot go together."""
-        if settings.default_policy not in settings.policies:
-            known = ", ".join(sorted(settings.policies))
-            hint = did_you_mean(settings.default_policy, settings.policies)
-            self._object(
-                "default-policy", f'there is no policy "{settings.default_policy}"; there are {known}{hint}'
-            )
         source = settings.prometheus
         if source.ca_file and not source.verify:
             self._object(

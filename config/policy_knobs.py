@@ -5,8 +5,9 @@ Defaults stand in `config.policy.Policy`, whose fields have the same names.
 
 from __future__ import annotations
 
-from config.kinds import Choice, Duration, Edges, Integer, Ladder, Number
+from config.kinds import Choice, Duration, Integer, Number
 from config.knobs import Knob
+from config.lists import Edges, Ladder
 
 _DAY = 86400.0
 

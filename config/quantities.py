@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 
 _DURATION = re.compile(
     r"(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+(?:\.[0-9]+)?)s)?(?:([0-9]+)ms)?"
@@ -45,6 +46,12 @@ def parse_seconds(raw: object) -> float | None:
     days, hours, minutes, seconds, millis = (float(amount or 0) for amount in match.groups())
     total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds + millis / 1000
     return total if math.isfinite(total) else None
+
+
+def spell_number(number: float) -> str:
+    """`number` without an exponent and without needless zeros: 1e-06 -> "0.000001", 2.0 -> "2"."""
+    text = f"{Decimal(repr(number)):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def spell_seconds(seconds: float) -> str:

@@ -73,8 +73,8 @@ SETTING_KNOBS: tuple[Knob, ...] = (
     Knob("workers", Integer(1, 256, "threads"), "How many runs are worked on at the same time."),
     Knob(
         "gate",
-        Choice(("standing-pause", "admission")),
-        "What keeps a new template from rolling by itself: spec.paused at rest too, or the webhook.",
+        Choice(("standing-pause",)),  # "admission" joins when canaryd serves that webhook
+        "What keeps a new template from rolling by itself: spec.paused, at rest too.",
     ),
     Knob("history", Integer(1, 100, "runs"), "Ended runs kept per Deployment."),
     Knob("default-policy", POLICY_NAME, "The policy of Deployments that name none."),
