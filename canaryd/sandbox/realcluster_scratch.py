@@ -1,0 +1,35 @@
+"""Temporary folders that do not pile up, even when their owners are killed."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shutil
+import tempfile
+from pathlib import Path
+
+_OWNER = "owner.lock"
+
+
+class Scratch:
+    """A temporary folder that is removed on `close()`, or by the next Scratch if its owner was killed."""
+
+    def __init__(self, prefix: str) -> None:
+        self._sweep(prefix)
+        self.path = Path(tempfile.mkdtemp(prefix=prefix))
+        unlocked = self.path / "unlocked"
+        self._owner = unlocked.open("w")
+        fcntl.flock(self._owner, fcntl.LOCK_EX)
+        unlocked.rename(self.path / _OWNER)  # only a locked file may bear the name that a sweep looks for
+
+    def close(self) -> None:
+        """Remove the folder and all in it. Repeats do nothing."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._owner.close()
+
+    @staticmethod
+    def _sweep(prefix: str) -> None:
+        for left in Path(tempfile.gettempdir()).glob(f"{prefix}*/{_OWNER}"):
+            with contextlib.suppress(OSError), left.open("r+") as owner:
+                fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by a living owner: OSError
+                shutil.rmtree(left.parent, ignore_errors=True)
