@@ -86,7 +86,7 @@ class Policy:
     min_intervals: int = 2
     burst_block: float = 60.0
     blind_limit: float = 600.0
-    on_inconclusive: Literal["wait", "rollback"] = "wait"
+    on_inconclusive: Literal["hold", "rollback"] = "hold"
     hold_limit: float = _DAY
     drain_limit: float = 300.0
     drift_reasserts: int = 4

@@ -25,7 +25,7 @@ POLICY_KNOBS: tuple[Knob, ...] = (
     Knob(
         "deadline",
         Duration(60, 7 * _DAY),
-        "A run that has not been promoted by then is rolled back: it is never promoted by default.",
+        "A run not shown to be safe by then is held or rolled back (on-inconclusive), never promoted.",
     ),
     Knob(
         "ready-timeout",
@@ -134,13 +134,13 @@ POLICY_KNOBS: tuple[Knob, ...] = (
     ),
     Knob(
         "on-inconclusive",
-        Choice(("wait", "rollback")),
-        "When too little traffic can prove the release safe by the deadline: hold until then, or roll back.",
+        Choice(("hold", "rollback")),
+        "Past the deadline without proof of safety: hold at the weight until it comes, or roll back.",
     ),
     Knob(
         "hold-limit",
         Duration(60, 30 * _DAY),
-        "Longest time that a person may hold a run (pause, approval); it is rolled back then.",
+        "Longest time that a run may stay paused by a person; it is rolled back then.",
     ),
     Knob(
         "drain-limit",
