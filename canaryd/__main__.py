@@ -1,0 +1,5 @@
+"""`python -m canaryd` is `canaryd`."""
+
+from canaryd.cli.main import main
+
+main()

@@ -1,0 +1,49 @@
+"""The command `canaryd`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from canaryd import __version__
+from canaryd.cli.lazy import LazyCommand, LazyGroup
+
+COMMANDS: Final = {
+    "config": LazyCommand(
+        "canaryd.cli.config:config", "Check a configuration file, or show what is in force."
+    ),
+}
+
+_HELP = """
+Progressive delivery for Kubernetes: moves traffic to a new version step by step, judges it against the old
+one, promotes or rolls back by itself.
+
+\b
+Examples:
+  canaryd config check canaryd.yaml
+  canaryd config show --policy cautious
+  canaryd config show -o json
+
+\b
+Exit codes:
+  0  done
+  1  tried and failed
+  2  wrong usage, or a configuration that cannot be used
+"""
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    help=_HELP,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, prog_name="canaryd", message="%(prog)s %(version)s")
+def canaryd() -> None:
+    """See `_HELP`."""
+
+
+def main() -> None:
+    """Entry point of the installed script."""
+    canaryd(prog_name="canaryd")
