@@ -61,6 +61,7 @@ def shift(run: Run, world: World, now: float) -> Run:
         now,
         f"judging at {weight_of(run)} %",
         judged_since=now,
+        watch=None,
         rung_requests=_canary_requests(run),
     )
 
@@ -70,9 +71,9 @@ def judge(run: Run, world: World, now: float) -> Run:
     run = _record(run, world)
     measured, policy = world.measured, run.policy
     assert policy is not None
-    verdict = run.verdict
-    if verdict is not None and verdict.decision in ("rollback", "retreat") and not measured.blind:
-        return fail(run, now, verdict.reason, verdict.because)
+    for said in (measured.verdict, measured.watch):
+        if said is not None and said.decision in ("rollback", "retreat"):
+            return fail(run, now, said.reason, said.because)
     if run.hold is Hold.DRIFTED:
         return _come_back(run, now, calm=not run.reasserted or now - run.reasserted[-1] > 3600)
     if measured.blind or run.hold is Hold.BLIND:
@@ -113,8 +114,8 @@ def _missing(run: Run, world: World, now: float) -> str:
     policy, verdict = run.policy, run.verdict
     assert policy is not None
     weight = weight_of(run)
-    if verdict is None:
-        return f"no closed interval at {weight} % yet"
+    if verdict is None or (weight > policy.last_judged and run.watch is None):
+        return world.measured.silent or f"no closed interval at {weight} % yet"
     requests = _canary_requests(run) - run.rung_requests
     if weight <= policy.last_judged and requests < LEAST_REQUESTS:
         return f"{requests} requests to the canary at {weight} %, needs {LEAST_REQUESTS}"
@@ -163,14 +164,15 @@ def _held(run: Run, now: float, hold: Hold, because: str) -> Run:
 
 def _blind(run: Run, world: World, now: float) -> Run:
     """No evidence: hold; after the limit step back to 0 % until Prometheus answers again."""
-    assert run.policy is not None
+    policy = run.policy
+    assert policy is not None
     if not world.measured.blind:
         run = replace(run, blind_since=None)
         if run.wanted.traffic.weight == weight_of(run):
             return replace(run, hold=None, hold_since=None, reason="", because="measuring again")
         return _come_back(run, now, calm=True)
     since = run.blind_since if run.blind_since is not None else now
-    limit = run.policy.blind_limit
+    limit = policy.blind_limit
     run = replace(run, blind_since=since)
     run = _held(run, now, Hold.BLIND, f"no evidence: {world.measured.blind}")
     if now - since > limit and run.wanted.traffic.weight > 0:
@@ -205,6 +207,7 @@ def _record(run: Run, world: World) -> Run:
         run,
         evidence=measured.evidence if measured.evidence is not None else run.evidence,
         watched=measured.watched if measured.watched is not None else run.watched,
+        watch=measured.watch if measured.watch is not None else run.watch,
         verdict=measured.verdict if measured.verdict is not None else run.verdict,
     )
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from analysis import JudgeState, Verdict
+from analysis.watch import WatchState, WatchVerdict
 from config import Policy
 
 Labels = Mapping[str, str]
@@ -227,8 +228,9 @@ class Run:
     highest_weight: int = 0
     seen_share: float | None = None
     evidence: JudgeState | None = None
-    watched: Mapping[str, Any] | None = None
     verdict: Verdict | None = None
+    watched: WatchState | None = None
+    watch: WatchVerdict | None = None
     passes: tuple[Pass, ...] = ()
     reasserted: tuple[float, ...] = ()
     conditions: tuple[Condition, ...] = ()
@@ -359,10 +361,12 @@ class Measured:
 
     evidence: JudgeState | None = None
     verdict: Verdict | None = None
-    watched: Mapping[str, Any] | None = None
+    watched: WatchState | None = None  # above the last judged rung, and after promotion
+    watch: WatchVerdict | None = None
     seen_share: float | None = None
     request_rate: float = 0.0  # requests per second, both arms
     blind: str = ""  # why nothing can be measured
+    silent: str = ""  # Prometheus answers, and has never seen a request to either arm
     misallocated: str = ""
 
 

@@ -84,14 +84,15 @@ def shift_back(run: Run, world: World, now: float) -> Run:
 def confirm(run: Run, world: World, now: float) -> Run:
     """One more interval on the new stable pods; back to the canary's if they fail where those did not."""
     measured = world.measured
-    run = replace(run, watched=measured.watched if measured.watched is not None else run.watched)
+    if measured.watched is not None:
+        run = replace(run, watched=measured.watched, watch=measured.watch)
     if run.hold is Hold.STABLE_REGRESSION:
         return run
-    if measured.verdict is not None and measured.verdict.decision == "rollback":
+    if measured.watch is not None and measured.watch.decision == "rollback":
         return run.to(
             Stage.CONFIRM,
             now,
-            f"{measured.verdict.because}; the canary's pods carry the traffic again",
+            f"{measured.watch.because}; the canary's pods carry the traffic again",
             hold=Hold.STABLE_REGRESSION,
             hold_since=now,
             reason=Hold.STABLE_REGRESSION.value,
@@ -105,7 +106,7 @@ def confirm(run: Run, world: World, now: float) -> Run:
             reason="Blind",
             because=f"no evidence: {measured.blind}",
         )
-    if measured.verdict is None or now - (run.judged_since or now) < 2 * world.terms.scrape:
+    if run.watch is None or now - (run.judged_since or now) < 2 * world.terms.scrape:
         return replace(run, hold=None, hold_since=None)
     return run.to(
         Stage.DRAIN,

@@ -1,0 +1,139 @@
+"""Measuring: one reading for all active runs together, then each run's own evidence from its interval."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from analysis import Interval, Judge, JudgeConfig
+from analysis.errors import AnalysisError
+from analysis.intervals import Blind, IntervalBuilder, Outcome, Pods, RunQuery, WorkloadRef
+from analysis.watch import Watch
+from canaryd.cluster.runs import seconds
+from canaryd.controller.caches import Caches
+from canaryd.domain.model import LADDER, PROMOTING, Measured, Run, Stage
+from config.policy import Policy
+
+# Readings begin before the first judged interval: the first one is only a base line.
+READ = LADDER | PROMOTING | {Stage.CANARY_SUBSET, Stage.CANARY_DESTINATION}
+
+
+def judge_config(policy: Policy) -> JudgeConfig:
+    """The judge's knobs as the policy has them."""
+    return JudgeConfig(**policy.judge_arguments(), min_judged=policy.min_judged, horizon=policy.deadline)
+
+
+@dataclass(slots=True)
+class _Inbox:
+    """What was read for one run and not yet decided on."""
+
+    outcome: Outcome | None = None
+    rate: float = 0.0
+    share: float | None = None
+
+
+@dataclass(slots=True)
+class Measurer:
+    """Reads at each tick; workers take what concerns their run. Thread-safe."""
+
+    builder: IntervalBuilder
+    caches: Caches
+    _inboxes: dict[str, _Inbox] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def read(self, runs: Sequence[Run], at: float) -> None:
+        """One reading of Prometheus for all `runs` that measure; never raises for a fault of Prometheus."""
+        measuring = [run for run in runs if run.stage in READ and run.stable is not None]
+        outcomes = self.builder.tick([self._query(run) for run in measuring], at)
+        with self._lock:
+            for uid in self._inboxes.keys() - outcomes.keys():
+                del self._inboxes[uid]
+            for uid, outcome in outcomes.items():
+                _receive(self._inboxes.setdefault(uid, _Inbox()), outcome)
+
+    def _query(self, run: Run) -> RunQuery:
+        assert run.stable is not None
+        judging = run.stage in (Stage.JUDGE, Stage.CONFIRM) and run.hold is None
+        return RunQuery(
+            run_id=run.uid,
+            canary=WorkloadRef(run.namespace, run.canary_name),
+            baseline=WorkloadRef(run.namespace, run.stable.workload),
+            weight=run.wanted.traffic.weight / 100,
+            settled_since=run.judged_since if judging or run.stage is Stage.JUDGE else None,
+            canary_pods=self._births(run.namespace, run.revision),
+            baseline_pods=self._baseline_pods(run),
+            warm_up=run.policy.warm_up if run.policy else 0.0,
+        )
+
+    def _baseline_pods(self, run: Run) -> Pods:
+        assert run.stable is not None
+        if run.stable.replicaset:
+            return f"{run.stable.replicaset[:58]}-"
+        return self._births(run.namespace, run.stable.revision)
+
+    def _births(self, namespace: str, revision: str) -> dict[str, float]:
+        return {
+            pod["metadata"]["name"]: seconds(pod["metadata"]["creationTimestamp"])
+            for pod in self.caches.pods_of_canary(namespace, revision)
+        }
+
+    def measured(self, run: Run, now: float) -> Measured:
+        """What this tick says of `run`; `accept` afterwards, once the run has been saved with it."""
+        if run.stage not in READ or run.policy is None:
+            return Measured()
+        with self._lock:
+            inbox = self._inboxes.get(run.uid, _Inbox())
+            outcome, rate, share = inbox.outcome, inbox.rate, inbox.share
+        if isinstance(outcome, Blind):
+            if outcome.reason == "NoSeries":
+                return Measured(silent=outcome.because, request_rate=rate)
+            return Measured(blind=f"{outcome.because}", request_rate=rate)
+        try:
+            return self._evidence(run, outcome if isinstance(outcome, Interval) else None, now, rate, share)
+        except AnalysisError as error:
+            return Measured(blind=str(error), request_rate=rate)
+
+    def accept(self, run: Run) -> None:
+        """The interval was used: it must not count twice."""
+        with self._lock:
+            inbox = self._inboxes.get(run.uid)
+            if inbox is not None and isinstance(inbox.outcome, Interval):
+                inbox.outcome = None
+
+    def _evidence(
+        self, run: Run, interval: Interval | None, now: float, rate: float, share: float | None
+    ) -> Measured:
+        assert run.policy is not None
+        config = judge_config(run.policy)
+        judge, weight = Judge(config), run.wanted.traffic.weight
+        evidence = run.evidence if run.evidence is not None else judge.start()
+        late = now - run.created > run.policy.deadline
+        if run.stage is Stage.CONFIRM or weight > run.policy.last_judged:
+            return self._watched(run, interval, config, rate, share)
+        if run.stage is Stage.JUDGE and interval is not None:
+            evidence = judge.update(evidence, interval)
+        verdict = judge.verdict(evidence, deadline_passed=late) if evidence.intervals else None
+        return Measured(evidence=evidence, verdict=verdict, seen_share=share, request_rate=rate)
+
+    def _watched(
+        self, run: Run, interval: Interval | None, config: JudgeConfig, rate: float, share: float | None
+    ) -> Measured:
+        watch = Watch(config)
+        evidence = run.evidence if run.evidence is not None else Judge(config).start()
+        state = run.watched if run.watched is not None else watch.start(watch.learn(evidence))
+        if run.stage not in (Stage.JUDGE, Stage.CONFIRM) or interval is None:
+            return Measured(watched=state, seen_share=share, request_rate=rate)
+        arm = "baseline" if run.stage is Stage.CONFIRM else "canary"
+        state = watch.update(state, interval, arm=arm)
+        return Measured(watched=state, watch=watch.check(state), seen_share=share, request_rate=rate)
+
+
+def _receive(inbox: _Inbox, outcome: Outcome) -> None:
+    inbox.outcome = outcome
+    interval = outcome if isinstance(outcome, Interval) else getattr(outcome, "interval", None)
+    if isinstance(interval, Interval):
+        canary = sum(c.requests for c in interval.canary.values())
+        total = canary + sum(c.requests for c in interval.baseline.values())
+        inbox.rate = total / (interval.end - interval.start)
+        inbox.share = canary / total if total else None
