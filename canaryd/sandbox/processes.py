@@ -1,0 +1,155 @@
+"""Programs that the sandbox starts, and that never outlive it.
+
+The kernel ends a child when its parent dies (PR_SET_PDEATHSIG), also where the parent is killed with -9. Two
+things about that are easily missed. "Parent" means the *thread* that forked: a child of a worker thread would
+die with that thread, so every child is started from one thread that lives as long as the process. And the
+setting is made by `setpriv` (util-linux) between fork and exec rather than by a Python function there, which
+is not safe in a process with threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+# Below Linux's range for outgoing connections: nothing else takes a port here by accident between the moment
+# it is found free and the moment a child binds it.
+_PORTS = range(20_000, 32_000)
+
+_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+
+
+class ProcessError(Exception):
+    """A child did not start, or ended when it should have run. The message carries its last lines."""
+
+
+class ChildProcess:
+    """One program: started, watched, stopped; its output goes to a file.
+
+    It leads a process group of its own, so Ctrl-C in the terminal reaches the sandbox alone, which then stops
+    its parts in order.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str | Path],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        """name is for messages. env replaces the environment where given. log is appended to."""
+        self.name = name
+        self.argv = [str(word) for word in argv]
+        self.log = log
+        self._env = env
+        self._cwd = cwd
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it. ProcessError where the program or `setpriv` is missing."""
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            raise ProcessError(f"{self.name}: `setpriv` is missing: install the package util-linux")
+        if shutil.which(self.argv[0]) is None:
+            raise ProcessError(f"{self.name}: there is no program {self.argv[0]}")
+        argv = [setpriv, "--pdeathsig", "KILL", "--", *self.argv]
+        self._process = _spawner.submit(self._spawn, argv).result()
+
+    def _spawn(self, argv: list[str]) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as out:
+            return subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=None if self._env is None else dict(self._env),
+                cwd=self._cwd,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Its process id. RuntimeError before start()."""
+        if self._process is None:
+            raise RuntimeError(f"{self.name} has not been started")
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs (or before start()); negative is the signal that ended it."""
+        return None if self._process is None else self._process.poll()
+
+    def wait(self, timeout: float) -> int | None:
+        """Its exit code, or None when it still runs after `timeout` seconds."""
+        if self._process is None:
+            return None
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the program alone; nothing happens when it has ended."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def require_running(self) -> None:
+        """ProcessError with its last lines when it has ended."""
+        if not self.running:
+            raise ProcessError(f"{self.name} ended with {self.exit_code}:\n{self.tail()}")
+
+    def tail(self, lines: int = 20) -> str:
+        """The last lines of its output."""
+        try:
+            text = self.log.read_bytes()[-64_000:].decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def stop(self, grace: float = 5.0) -> int | None:
+        """Ask it to end; after `grace` seconds end it, and in any case what it started. Its exit code."""
+        if self._process is None or self._process.poll() is not None:
+            return self.exit_code
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(grace)
+        # At once after the wait, never later: a number long free may be somebody else's group by then.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        return self._process.wait()
+
+    def __enter__(self) -> ChildProcess:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port on `host` that nothing listens on at this moment."""
+    for port in random.sample(_PORTS, 200):
+        with socket.socket() as probe:
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return port
+    raise ProcessError(f"found no free port on {host} between {_PORTS.start} and {_PORTS.stop}")
