@@ -80,7 +80,10 @@ class HeaderFields(Kind[Headers]):
 
     def parse(self, raw: object) -> Headers:
         if isinstance(raw, str):
-            raw = dict(_field(line) for line in raw.splitlines() if line.strip())
+            lines = [line for line in raw.splitlines() if line.strip()]
+            if not all(":" in line for line in lines):
+                raise self.refuse()
+            raw = dict(_field(line) for line in lines)
         if not isinstance(raw, Mapping):
             raise self.refuse()
         fields = tuple(sorted((str(name), self._value(str(name), value)) for name, value in raw.items()))

@@ -144,12 +144,14 @@ class Policy:
         }
 
     @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> Policy:
+    def from_json(cls, body: object) -> Policy:
         """The policy that `to_json` wrote, now or in another version.
 
         Keys that this version does not know are left aside and missing ones take their default, so that a
         run survives an upgrade. ConfigurationError when a value is not allowed.
         """
+        if not isinstance(body, Mapping):
+            raise ConfigurationError([Problem("spec", "policy", shown(body), "a mapping of keys to values")])
         fields: dict[str, Any] = {"name": str(body.get("name", "standard"))}
         problems: list[Problem] = []
         for knob in POLICY_KNOBS:

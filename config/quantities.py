@@ -43,8 +43,8 @@ def parse_seconds(raw: object) -> float | None:
     match = _DURATION.fullmatch(raw.strip()) if isinstance(raw, str) else None
     if match is None or not any(match.groups()):
         return parse_decimal(raw)
-    days, hours, minutes, seconds, millis = (float(amount or 0) for amount in match.groups())
-    total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds + millis / 1000
+    days, hours, minutes, seconds, millis = (Decimal(amount or 0) for amount in match.groups())
+    total = float(((days * 24 + hours) * 60 + minutes) * 60 + seconds + millis / 1000)
     return total if math.isfinite(total) else None
 
 
