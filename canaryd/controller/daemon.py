@@ -44,6 +44,7 @@ class Daemon:
             threading.Thread(target=self._work, name=f"worker {n}", daemon=True)
             for n in range(settings.workers)
         ]
+        self._stopping = threading.Event()
         self._scheduler: object | None = None
         self.last_tick = time.monotonic()
 
@@ -53,6 +54,8 @@ class Daemon:
 
         self._caches.start()
         self._await_caches()
+        if self._stopping.is_set():
+            return
         for worker in self._workers:
             worker.start()
         scheduler = BackgroundScheduler(timezone="UTC")
@@ -72,6 +75,7 @@ class Daemon:
 
     def stop(self) -> None:
         """Stop deciding at once; a write under way is finished. The cluster stays as it is."""
+        self._stopping.set()
         scheduler = self._scheduler
         if scheduler is not None:
             scheduler.shutdown(wait=False)  # type: ignore[attr-defined]
@@ -80,6 +84,16 @@ class Daemon:
             if worker.is_alive():
                 worker.join(5.0)
         self._caches.stop()
+
+    def unhealthy(self) -> str:
+        """Why the process should be restarted; "" when it ticks. A dependency that is down is no reason."""
+        age = time.monotonic() - self.last_tick
+        return f"no tick for {age:.0f} s" if age > 10 * self._settings.tick + 60 else ""
+
+    def unready(self) -> str:
+        """Why the daemon does not decide yet; "" when it does."""
+        missing = self._caches.unsynced()
+        return f"waiting for {', '.join(missing)}" if missing else ""
 
     def tick(self) -> None:
         """Read Prometheus once for all active runs, then have each of them looked at."""
@@ -91,11 +105,12 @@ class Daemon:
 
     def _await_caches(self) -> None:
         told = 0.0
-        while missing := self._caches.unsynced():
+        while (missing := self._caches.unsynced()) and not self._stopping.is_set():
+            self.last_tick = time.monotonic()
             if time.monotonic() - told > 10:
                 told = time.monotonic()
                 log.info("waiting for the first lists", resources=missing)
-            time.sleep(0.05)
+            self._stopping.wait(0.05)
 
     def _enqueue_all(self) -> None:
         for deployment in self._caches.deployments.items():

@@ -34,10 +34,10 @@ class TemplateLost(Exception):
 class Effects:
     """Performs effects for runs."""
 
-    def __init__(self, api: Api, caches: Caches) -> None:
+    def __init__(self, api: Api, caches: Caches, root_namespace: str) -> None:
         self._api = api
         self._caches = caches
-        self._mesh = MeshWriter(api, caches.virtualservices.saw, caches.destinationrules.saw)
+        self._mesh = MeshWriter(api, root_namespace, caches.virtualservices.saw, caches.destinationrules.saw)
 
     def perform(self, run: Run, effect: Effect) -> None:
         """One write. Raises ApiError; what was raced by another writer is decided anew at the next tick."""

@@ -21,7 +21,7 @@ READ = LADDER | PROMOTING | {Stage.CANARY_SUBSET, Stage.CANARY_DESTINATION}
 
 def judge_config(policy: Policy) -> JudgeConfig:
     """The judge's knobs as the policy has them."""
-    return JudgeConfig(**policy.judge_arguments(), min_judged=policy.min_judged, horizon=policy.deadline)
+    return JudgeConfig(**policy.judge_arguments())
 
 
 @dataclass(slots=True)
@@ -124,8 +124,7 @@ class Measurer:
         state = run.watched if run.watched is not None else watch.start(watch.learn(evidence))
         if run.stage not in (Stage.JUDGE, Stage.CONFIRM) or interval is None:
             return Measured(watched=state, seen_share=share, request_rate=rate)
-        arm = "baseline" if run.stage is Stage.CONFIRM else "canary"
-        state = watch.update(state, interval, arm=arm)
+        state = watch.update(state, interval, arm="baseline" if run.stage is Stage.CONFIRM else "canary")
         return Measured(watched=state, watch=watch.check(state), seen_share=share, request_rate=rate)
 
 

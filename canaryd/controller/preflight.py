@@ -44,7 +44,7 @@ class Snapshot:
     others: Sequence[str] = ()  # objects of other delivery controllers that target the Deployment
 
 
-def examine(snapshot: Snapshot, policies: Mapping[str, Policy], default: str) -> Ground:
+def examine(snapshot: Snapshot, policies: Mapping[str, Policy], default: str, root: str) -> Ground:
     """What the release would stand on, or everything that is in its way."""
     annotations = snapshot.deployment["metadata"].get("annotations") or {}
     managed = parse(annotations, checks=CHECKS)
@@ -57,7 +57,7 @@ def examine(snapshot: Snapshot, policies: Mapping[str, Policy], default: str) ->
     findings: list[Finding] = []
     service = _service(snapshot, managed, findings)
     if service is not None:
-        ground = _ground(snapshot, managed, service, ground, findings)
+        ground = _ground(snapshot, managed, service, ground, findings, root)
     findings += _deployment(snapshot)
     return replace(ground, findings=tuple(f for f in findings if f.check not in managed.accept))
 
@@ -111,7 +111,7 @@ def _service(snapshot: Snapshot, managed: Managed, findings: list[Finding]) -> J
 
 
 def _ground(
-    snapshot: Snapshot, managed: Managed, service: Json, ground: Ground, findings: list[Finding]
+    snapshot: Snapshot, managed: Managed, service: Json, ground: Ground, findings: list[Finding], root: str
 ) -> Ground:
     meta = service["metadata"]
     name, namespace = meta["name"], meta["namespace"]
@@ -126,7 +126,7 @@ def _ground(
         )
     findings += _endpoints(snapshot, service)
     findings += discover.port_findings(service)
-    findings += destinationrule.findings(snapshot.destinationrules, name, namespace, host)
+    findings += destinationrule.findings(snapshot.destinationrules, name, namespace, host, root)
     wanted = managed.virtual_service
     narrowing = discover.Narrowing(
         (wanted.namespace or namespace, wanted.name) if wanted else None, managed.routes

@@ -8,7 +8,7 @@ away from a bad release never waits for a status.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -54,12 +54,14 @@ class Reconciler:
         self._measurer = measurer
         self._clock = clock
         self._reader = WorldReader(api, caches, settings)
-        self._effects = Effects(api, caches)
+        self._effects = Effects(api, caches, settings.root_namespace)
         self._events = EventRecorder(api)
         self._said: dict[Key, str] = {}
 
     def reconcile(self, key: Key) -> float | None:
         """One pass; seconds until the next look, None for when something changes. Raises ApiError."""
+        if self._settings.namespaces and key[0] not in self._settings.namespaces:
+            return None
         runs = self.runs_of(key)
         active = [run for run in runs if run.active]
         if active:
@@ -106,7 +108,7 @@ class Reconciler:
             return 0.5
         return _SOON if effects else max(decision.again, _SOON)
 
-    def _perform(self, run: Run, effects: list[Effect]) -> bool:
+    def _perform(self, run: Run, effects: Sequence[Effect]) -> bool:
         """Each effect on its own: one that fails does not keep the others back. True if any failed."""
         failed = False
         for effect in effects:

@@ -121,7 +121,8 @@ class WorldReader:
             claims=self._claims(deployment),
             others=self._other_controllers(deployment),
         )
-        return examine(snapshot, self._settings.policies, self._settings.default_policy)
+        settings = self._settings
+        return examine(snapshot, settings.policies, settings.default_policy, settings.root_namespace)
 
     def _claims(self, deployment: Json) -> list[Json]:
         volumes = deployment["spec"]["template"]["spec"].get("volumes") or []

@@ -13,6 +13,9 @@ from canaryd.domain.settle import settled
 
 def drain(run: Run, world: World, now: float) -> Run:
     """No new request reaches the canary; open streams get their time."""
+    if world.routes and all(view.gone for view in world.routes):
+        # Without a route the Service sends canary pods their pod share: away with them at once.
+        return run.to(Stage.SCALE_DOWN, now, run.because, wanted=replace(run.wanted, canary=None))
     if not settled(run, world, now) or run.settled_from is None:
         return run
     limit = run.policy.drain_limit if run.policy and run.highest_weight > 0 else 0.0

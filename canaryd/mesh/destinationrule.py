@@ -8,8 +8,6 @@ from canaryd.cluster.resources import Json
 from canaryd.domain.model import Finding, Labels
 from canaryd.mesh.hosts import full_host, matches
 
-ROOT_NAMESPACE = "istio-system"
-
 
 def rule_name(service: str) -> str:
     """The name of canaryd's rule for a Service."""
@@ -51,12 +49,15 @@ def _host(rule: Json) -> str:
     return full_host(rule.get("spec", {}).get("host", ""), rule["metadata"]["namespace"])
 
 
-def beside(rules: Iterable[Json], service: str, namespace: str, host: str) -> Json:
-    """What canaryd's rule must carry: exportTo of the rule that it joins, trafficPolicy of a wildcard that it hides."""
+def beside(rules: Iterable[Json], service: str, namespace: str, host: str, root: str) -> Json:
+    """What canaryd's rule must carry: exportTo of the rule that it joins, trafficPolicy of a wildcard that it hides.
+
+    root: the mesh's root namespace, whose rules hold everywhere.
+    """
     applying = [
         rule
         for rule in _others(rules, service, namespace)
-        if rule["metadata"]["namespace"] in (namespace, ROOT_NAMESPACE) and matches(_host(rule), host)
+        if rule["metadata"]["namespace"] in (namespace, root) and matches(_host(rule), host)
     ]
     exact = [r for r in applying if _host(r) == host and r["metadata"]["namespace"] == namespace]
     if exact:
@@ -70,7 +71,7 @@ def beside(rules: Iterable[Json], service: str, namespace: str, host: str) -> Js
     }
 
 
-def findings(rules: Iterable[Json], service: str, namespace: str, host: str) -> list[Finding]:
+def findings(rules: Iterable[Json], service: str, namespace: str, host: str, root: str) -> list[Finding]:
     """Rules that would hide canaryd's subsets from some clients, or that use its subsets' names."""
     found = []
     for rule in _others(rules, service, namespace):
@@ -80,7 +81,7 @@ def findings(rules: Iterable[Json], service: str, namespace: str, host: str) -> 
         )
         if not matches(_host(rule), host):
             continue
-        if where not in (namespace, ROOT_NAMESPACE):
+        if where not in (namespace, root):
             found.append(
                 Finding(
                     "destination-rule",

@@ -22,8 +22,9 @@ Saw = Callable[[Json], None]
 class MeshWriter:
     """Writes routes and subsets; `saw_route` and `saw_rule` are told what the server made of it."""
 
-    def __init__(self, api: Api, saw_route: Saw, saw_rule: Saw) -> None:
+    def __init__(self, api: Api, root: str, saw_route: Saw, saw_rule: Saw) -> None:
         self._api = api
+        self._root = root
         self._saw_route = saw_route
         self._saw_rule = saw_rule
 
@@ -107,7 +108,7 @@ class MeshWriter:
                 self._delete(DESTINATIONRULES, namespace, name, cached["metadata"]["uid"])
             return
         if cached is None:
-            beside = destinationrule.beside(rules, service, namespace, host)
+            beside = destinationrule.beside(rules, service, namespace, host, self._root)
             body = destinationrule.body(service, namespace, host, subsets, beside, owner)
             try:
                 self._saw_rule(self._api.create(DESTINATIONRULES, namespace, body))

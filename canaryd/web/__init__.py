@@ -1,0 +1,1 @@
+"""What canaryd serves over HTTP."""

@@ -1,0 +1,378 @@
+"""Whole releases in the pure core: every invariant of Play is checked on every write."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from analysis.watch import WatchVerdict
+from canaryd.domain.converge import PutTemplate, PutTraffic, SetPaused, converge
+from canaryd.domain.model import (
+    Arm,
+    CanaryView,
+    Finding,
+    Form,
+    Ground,
+    Hold,
+    Measured,
+    Outcome,
+    Phase,
+    PodProblem,
+    Run,
+    Stage,
+    Traffic,
+    Wanted,
+)
+from tests.domain.stage_play import NEW, OLD, POLICY, Play, fresh_run, verdict
+
+
+def at(stage: Stage, weight: int | None = None):  # type: ignore[no-untyped-def]
+    return lambda run: run.stage is stage and weight in (None, run.wanted.traffic.weight)
+
+
+def assert_clean(play: Play) -> None:
+    """What a release leaves behind: nothing."""
+    assert play.traffic == Traffic()
+    assert play.subsets == {}
+    assert play.canary is None and play.carrier is None
+
+
+def test_a_good_release_climbs_the_ladder_and_is_promoted() -> None:
+    play = Play()
+    run = play.play(fresh_run())
+    assert (run.outcome, run.phase) == (Outcome.SUCCEEDED, Phase.SUCCEEDED)
+    assert play.weights == [0, 1, 2, 5, 10, 25, 50, 100, 0]
+    assert play.pods == {NEW: 4}
+    assert play.paused
+    assert [p.weight for p in run.passes] == [1, 2, 5, 10, 25, 50, 100]
+    assert_clean(play)
+
+
+def test_when_all_is_over_nothing_more_is_written() -> None:
+    play = Play()
+    run = play.play(fresh_run())
+    assert converge(run, play.world(run)) == ()
+
+
+@pytest.mark.parametrize("weight", [1, 5, 50])
+def test_harm_takes_all_traffic_from_the_canary_in_the_same_pass(weight: int) -> None:
+    play = Play()
+    run = play.play(fresh_run(), at(Stage.JUDGE, weight))
+    play.measured = lambda _: Measured(verdict=verdict("rollback", reason="ErrorRateRegression"))
+    run = play.step(run)
+    assert play.traffic == Traffic(Form.SPLIT, 0)
+    assert isinstance(play.writes[-1], PutTraffic) and play.writes[-1].falls
+    run = play.play(run)
+    assert (run.outcome, run.reason) == (Outcome.ROLLED_BACK, "ErrorRateRegression")
+    assert play.pods == {OLD: 4}
+    assert (play.revision, play.paused) == (NEW, True)
+    assert_clean(play)
+
+
+def test_on_reject_revert_puts_the_running_template_back() -> None:
+    play = Play(ground=Ground((), replace(POLICY, on_reject="revert"), "checkout", "h", Play().ground.routes))
+    run = play.play(fresh_run(), at(Stage.JUDGE, 1))
+    play.measured = lambda _: Measured(verdict=verdict("rollback", reason="ErrorRateRegression"))
+    play.play(run)
+    assert (play.revision, play.paused) == (OLD, True)
+
+
+def test_above_the_last_judged_rung_the_watch_rolls_back() -> None:
+    play = Play()
+    run = play.play(fresh_run(), at(Stage.JUDGE, 100))
+    play.measured = lambda _: Measured(
+        watch=WatchVerdict("rollback", "ErrorRateRegression", "bad", 200.0, 100.0)
+    )
+    run = play.step(run)
+    assert play.traffic == Traffic(Form.SPLIT, 0)
+    assert play.play(run).outcome is Outcome.ROLLED_BACK
+
+
+def test_no_canary_pod_before_every_route_is_fenced() -> None:
+    play = Play()
+    run = fresh_run()
+    while play.canary is None:
+        run = play.step(run)
+    assert play.traffic == Traffic(Form.FENCED)
+    assert play.now >= 2 * play.terms.settle
+
+
+def test_a_failed_preflight_waits_and_names_what_it_found() -> None:
+    play = Play(ground=Ground((Finding("service", "2 Services select the pods (a, b)"),)))
+    run = play.step(play.step(fresh_run()))
+    assert run.phase is Phase.PENDING
+    assert "2 Services select the pods (a, b)" in run.because
+    assert [c.status for c in run.conditions] == [False]
+    assert play.writes == []
+    play.ground = Play().ground
+    assert play.play(run).outcome is Outcome.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        Stage.FENCE_SUBSET,
+        Stage.FENCE_ROUTES,
+        Stage.CANARY_PODS,
+        Stage.CANARY_SUBSET,
+        Stage.SHIFT,
+        Stage.JUDGE,
+    ],
+)
+def test_a_new_template_supersedes_before_promotion(stage: Stage) -> None:
+    play = Play()
+    run = play.play(fresh_run(), at(stage))
+    play.revision = "newer00000"
+    run = play.play(run)
+    assert (run.outcome, run.reason) == (Outcome.ROLLED_BACK, "Superseded")
+    assert play.pods == {OLD: 4}
+    assert_clean(play)
+
+
+def test_superseded_during_promotion_the_proven_canary_carries_and_is_the_next_stable() -> None:
+    play = Play()
+    run = play.play(fresh_run(), at(Stage.ROLL))
+    run = play.step(run)
+    play.revision = "newer00000"
+    run = play.step(run)
+    assert (run.stage, run.hands_on, play.paused) == (Stage.DONE, True, True)
+    assert play.traffic == Traffic(Form.SPLIT, 100)
+
+    play.carrier, play.canary = play.canary, None
+    assert run.stable is not None
+    stable = replace(
+        run.stable, workload=run.canary_name, revision=NEW, labels=run.canary_labels, replicaset=""
+    )
+    following = fresh_run(
+        name="checkout-newer00000",
+        revision="newer00000",
+        created=play.now,
+        carrier=run.canary_name,
+        stable=stable,
+        routes=run.routes,
+        host=run.host,
+        service=run.service,
+        wanted=run.wanted,
+    )
+    ended = play.play(following)
+    assert ended.outcome is Outcome.SUCCEEDED
+    assert play.pods == {"newer00000": 4}
+    assert_clean(play)
+
+
+def test_rejected_beside_a_carrier_the_deployment_takes_the_carriers_template() -> None:
+    play = Play(revision="newer00000", traffic=Traffic(Form.SPLIT, 100), carrier=4, pods={OLD: 2, NEW: 2})
+    labels = {"canaryd.io/role": "canary", "canaryd.io/revision": NEW}
+    play.subsets = {"stable": {"pod-template-hash": f"hash-{OLD}"}, "canary": labels}
+    run = fresh_run(
+        revision="newer00000",
+        carrier="checkout-canary-new",
+        stable=Arm("checkout-canary-new", NEW, labels),
+        routes=Play().ground.routes,
+        wanted=Wanted(
+            canary=None,
+            traffic=Traffic(Form.SPLIT, 100),
+            stable_subset=play.subsets["stable"],
+            canary_subset=labels,
+            carrier=True,
+        ),
+    )
+    run = play.play(run, at(Stage.JUDGE, 5))
+    play.measured = lambda _: Measured(verdict=verdict("rollback", reason="ErrorRateRegression"))
+    run = play.play(run)
+    assert run.outcome is Outcome.ROLLED_BACK
+    assert play.pods == {NEW: 4}
+    assert play.revision == NEW
+    assert_clean(play)
+
+
+def test_unpausing_is_an_override() -> None:
+    play = Play()
+    run = play.play(fresh_run(), at(Stage.JUDGE, 10))
+    play.paused = False
+    run = play.step(run)
+    assert play.paused, "paused again at once"
+    assert play.traffic == Traffic(Form.SPLIT, 0)
+    run = play.play(run)
+    assert run.reason == "Overridden"
+    assert not play.paused, "then unpaused for them"
+    assert_clean(play)
+
+
+def test_taking_the_annotation_off_hands_everything_back_in_one_write() -> None:
+    play = Play()
+    run = play.play(fresh_run(), at(Stage.JUDGE, 10))
+    play.enabled = False
+    run = play.play(run)
+    assert run.reason == "Released"
+    assert PutTemplate(OLD, paused=False) in play.writes
+    assert SetPaused(False) not in play.writes
+    assert (play.revision, play.paused, play.pods) == (OLD, False, {OLD: 4})
+
+
+def test_the_deployment_is_deleted() -> None:
+    play = Play()
+    run = play.play(fresh_run(), at(Stage.JUDGE, 10))
+    play.deleted = True
+    run = play.play(run)
+    assert run.reason == "DeploymentDeleted"
+    assert_clean(play)
+
+
+def test_scaled_to_zero_ends_the_run() -> None:
+    play = Play()
+    run = play.play(fresh_run(), at(Stage.JUDGE, 10))
+    play.replicas, play.pods = 0, {}
+    assert play.play(run).reason == "ScaledToZero"
+
+
+def test_the_route_is_deleted() -> None:
+    play = Play()
+    run = play.play(fresh_run(), at(Stage.JUDGE, 10))
+    play.route_gone, play.traffic = True, Traffic()
+    run = play.play(run)
+    assert run.reason == "RouteDeleted"
+    assert play.canary is None
+
+
+class TestCanaryPods:
+    def test_a_crash_rolls_back_with_the_last_lines(self) -> None:
+        play = Play()
+        run = play.play(fresh_run(), at(Stage.JUDGE, 5))
+        problem = PodProblem("c0", "Error", "exit code 1; last lines: no database", fatal=True)
+        play.canary_view = lambda n: CanaryView(n, n - 1, ("c0",), (problem,))
+        run = play.step(run)
+        assert play.traffic == Traffic(Form.SPLIT, 0)
+        assert run.reason == "CanaryNotReady"
+        assert "no database" in run.because
+
+    def test_none_ready_rolls_back(self) -> None:
+        play = Play()
+        run = play.play(fresh_run(), at(Stage.JUDGE, 5))
+        play.canary_view = lambda n: CanaryView(n, 0, ("c0",))
+        run = play.step(run)
+        assert (run.reason, play.traffic) == ("CanaryNotReady", Traffic(Form.SPLIT, 0))
+
+    def test_no_capacity_is_a_hold(self) -> None:
+        play = Play()
+        problem = PodProblem("c0", "Unschedulable", "0/1 nodes are available", fatal=False)
+        play.canary_view = lambda n: CanaryView(n, 0, ("c0",), (problem,))
+        run = fresh_run()
+        for _ in range(400):
+            run = play.step(run)
+        assert (run.phase, run.hold) == (Phase.HOLDING, Hold.NO_CAPACITY)
+        play.canary_view = Play().canary_view
+        assert play.play(run).outcome is Outcome.SUCCEEDED
+
+    def test_never_ready_fails_after_the_timeout(self) -> None:
+        play = Play()
+        play.canary_view = lambda n: CanaryView(n, 0, ("c0",))
+        run = play.play(fresh_run())
+        assert run.reason == "CanaryNotReady"
+        assert "60 s" in run.because
+
+
+class TestHolds:
+    def test_blind_holds_steps_back_and_comes_back(self) -> None:
+        play = Play()
+        run = play.play(fresh_run(), at(Stage.JUDGE, 10))
+        sees, play.measured = play.measured, lambda _: Measured(blind="Prometheus is down")
+        run = play.play(run, lambda r: r.hold is Hold.BLIND)
+        assert play.traffic == Traffic(Form.SPLIT, 10)
+        run = play.play(run, lambda r: r.wanted.traffic.weight == 0)
+        assert run.phase is Phase.HOLDING
+        play.measured = sees
+        run = play.play(run, at(Stage.JUDGE, 10))
+        assert play.play(run).outcome is Outcome.SUCCEEDED
+
+    def test_never_promoted_by_default(self) -> None:
+        play = Play()
+        play.measured = lambda run: Measured(
+            verdict=verdict("continue", 100 * (run.step + 1)), request_rate=1.0
+        )
+        run = fresh_run()
+        for _ in range(6000):
+            run = play.step(run)
+        assert (run.phase, run.hold) == (Phase.HOLDING, Hold.INCONCLUSIVE)
+        assert max(play.weights) == 50
+
+    def test_silence_is_not_success(self) -> None:
+        play = Play()
+        play.measured = lambda _: Measured(silent="no requests to either arm")
+        run = fresh_run()
+        for _ in range(3000):
+            run = play.step(run)
+        assert (run.hold, max(play.weights)) == (Hold.INCONCLUSIVE, 1)
+
+    def test_the_harm_budget_forbids_a_rise(self) -> None:
+        play = Play()
+        play.measured = lambda run: Measured(verdict=verdict("continue", 99, upper=0.5), request_rate=1000.0)
+        run = fresh_run()
+        for _ in range(200):
+            run = play.step(run)
+        assert max(play.weights) == 1
+        assert "harm budget" in run.because
+
+    def test_pause_and_resume(self) -> None:
+        play = Play()
+        run = play.play(fresh_run(), at(Stage.JUDGE, 10))
+        run = play.play(replace(run, wish_pause=True), lambda r: r.hold is Hold.PAUSED)
+        for _ in range(100):
+            run = play.step(run)
+        assert play.traffic == Traffic(Form.SPLIT, 10)
+        assert play.play(replace(run, wish_pause=False)).outcome is Outcome.SUCCEEDED
+
+    def test_harm_rolls_back_even_while_paused(self) -> None:
+        play = Play()
+        run = play.play(fresh_run(), at(Stage.JUDGE, 10))
+        run = play.play(replace(run, wish_pause=True), lambda r: r.hold is Hold.PAUSED)
+        play.measured = lambda _: Measured(verdict=verdict("rollback", reason="ErrorRateRegression"))
+        assert play.play(run).reason == "ErrorRateRegression"
+
+
+class TestDrift:
+    def edited(self, play: Play, run: Run, traffic: Traffic) -> Run:
+        play.traffic, play.by = traffic, "kubectl-edit at noon"
+        return play.step(run)
+
+    def test_edited_weights_are_written_again(self) -> None:
+        play = Play()
+        run = play.play(fresh_run(), at(Stage.JUDGE, 10))
+        run = self.edited(play, run, Traffic(Form.SPLIT, 60))
+        assert play.traffic == Traffic(Form.SPLIT, 10)
+        assert "kubectl-edit at noon" in run.because
+        assert play.play(run).outcome is Outcome.SUCCEEDED
+
+    def test_the_plain_route_is_fenced_again_at_once(self) -> None:
+        play = Play()
+        run = play.play(fresh_run(), at(Stage.JUDGE, 10))
+        self.edited(play, run, Traffic())
+        assert play.traffic == Traffic(Form.SPLIT, 10)
+
+    def test_never_fights_for_ever(self) -> None:
+        play = Play()
+        run = play.play(fresh_run(), at(Stage.JUDGE, 10))
+        for _ in range(POLICY.drift_reasserts + 2):
+            run = self.edited(play, run, Traffic(Form.SPLIT, 60))
+            for _ in range(12):
+                run = play.step(run)
+        assert (run.hold, play.traffic) == (Hold.DRIFTED, Traffic(Form.SPLIT, 0))
+
+
+def test_the_new_stable_pods_fail_where_the_canary_did_not() -> None:
+    play = Play()
+    run = play.play(fresh_run(), at(Stage.CONFIRM))
+    play.measured = lambda _: Measured(
+        watch=WatchVerdict("rollback", "ErrorRateRegression", "bad", 200.0, 100.0)
+    )
+    run = play.step(run)
+    assert (run.hold, play.traffic) == (Hold.STABLE_REGRESSION, Traffic(Form.SPLIT, 100))
+
+
+def test_aborted_by_request() -> None:
+    play = Play()
+    run = play.play(fresh_run(), at(Stage.JUDGE, 10))
+    run = play.step(replace(run, wish_abort="bad feeling"))
+    assert play.traffic == Traffic(Form.SPLIT, 0)
+    assert "bad feeling" in run.because
