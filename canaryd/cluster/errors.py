@@ -22,11 +22,13 @@ from __future__ import annotations
 
 # ruff: noqa: N818 - the words of the API (NotFound, Conflict) say more than NotFoundError would
 import json
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 _LONGEST_MESSAGE = 300
+_LONGEST_WAIT = 300.0
 _WRITES = frozenset({"create", "replace", "patch", "delete"})
 
 
@@ -36,7 +38,7 @@ class ApiError(Exception):
     status is the HTTP status, 0 where there was none; reason Kubernetes' CamelCase word; message what the
     server said, at most 300 characters; verb and target what was asked of which object. ambiguous: a write
     may have been done in spite of the error, so read the object back before deciding. retry_after: seconds
-    the server asks to wait, None where it does not.
+    the server asks to wait, at most 300, None where it does not.
     """
 
     def __init__(
@@ -148,7 +150,7 @@ def from_status(status: Mapping[str, Any], verb: str, target: str, *, code: int 
         _text(status.get("message")),
         verb,
         target,
-        retry_after=float(wait) if isinstance(wait, int | float) and wait > 0 else None,
+        retry_after=min(wait, _LONGEST_WAIT) if isinstance(wait, int | float) and wait > 0 else None,
         # The API server's own 503 is a refusal; other failures may come after the write.
         ambiguous=writes(verb) and code >= 500 and code != 503,
     )
@@ -217,7 +219,7 @@ def _phrase(code: int) -> str:
 
 def _seconds(retry_after: str) -> float | None:
     """Retry-After in seconds; its other form, a date, is no use between two unsynchronised clocks."""
-    return float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
+    return min(float(retry_after), _LONGEST_WAIT) if re.fullmatch(r"[0-9]+", retry_after) else None
 
 
 def _text(value: object) -> str:

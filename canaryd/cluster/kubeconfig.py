@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -92,9 +93,20 @@ def _load_kubeconfig(configuration: Configuration, source: str, context: str | N
 
 def _client(api_client: type[ApiClient], configuration: Configuration, source: str) -> ApiClient:
     try:
+        _load_certificates(configuration)
         return api_client(configuration)
     except Exception as error:  # noqa: BLE001 - unreadable certificates, an unsupported proxy
         raise _misconfigured(source, error) from None
+
+
+def _load_certificates(configuration: Configuration) -> None:
+    """Load them once now: else the first call would fail, and look like trouble with the network."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if configuration.ssl_ca_cert:
+        context.load_verify_locations(cafile=configuration.ssl_ca_cert)
+    if configuration.cert_file:
+        # An empty password instead of a question on the terminal.
+        context.load_cert_chain(configuration.cert_file, configuration.key_file, password="")
 
 
 def _misconfigured(source: str, error: BaseException) -> Misconfigured:

@@ -16,7 +16,7 @@ from canaryd.cluster.errors import ApiError, Unreachable, bad_answer, from_statu
 from canaryd.cluster.resources import Json
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
-_TYPES = frozenset({"ADDED", "MODIFIED", "DELETED", "BOOKMARK"})
+_TYPES = ("ADDED", "MODIFIED", "DELETED", "BOOKMARK")
 _CHUNK = 1 << 16
 _LONGEST_LINE = 1 << 26
 """Bytes. The API server's own limit for an object is near 3 MiB; this only stops an endless line."""
