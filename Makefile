@@ -61,10 +61,11 @@ kube: .venv/.ready ## Build a real kube-apiserver for the tests, once (Debian 12
 
 .PHONY: lint
 lint: .venv/.ready ## Style, types, and which package may import which
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/mypy
-	.venv/bin/lint-imports --no-logo
+	@status=0; \
+	for check in "ruff check ." "ruff format --check ." mypy "lint-imports --no-logo"; do \
+	    echo "--> $$check"; .venv/bin/$$check || status=1; \
+	done; \
+	exit $$status
 
 .PHONY: format
 format: .venv/.ready ## Let ruff format and repair what it can

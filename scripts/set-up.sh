@@ -31,7 +31,10 @@ apt_install() {
   command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ] || return 1
   say "  installing $* (apt-get) ..."
   apt-get update -qq || true # one broken source of many need not matter
-  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+  local told
+  told=$(DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" 2>&1) && return
+  say "$told"
+  return 1
 }
 
 ensure_python() {

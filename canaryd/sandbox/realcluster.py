@@ -54,8 +54,8 @@ def without_cel(schema: Any) -> Any:
 class RealCluster:
     """A control plane that lives as long as the `with` block, and leaves nothing behind.
 
-    The servers are killed with the process that started them, however it ends. `start` raises RealClusterError,
-    with the reason, where the servers cannot be had or do not come up.
+    The servers are killed with the process that started them, however it ends. `start` raises
+    RealClusterError, with the reason, where the servers cannot be had or do not come up.
     """
 
     def __init__(self, *, controllers: Collection[str] = CONTROLLERS, start_timeout: float = 90.0) -> None:

@@ -1,8 +1,8 @@
 """Build kube-apiserver and kube-controller-manager from Debian's source package: `python -m` this module.
 
 No package registry has these binaries, but Debian 12's source package `kubernetes` holds the whole tree. They
-go, with Debian's etcd, to the cache outside the checkout (`realcluster_binaries.built_folder`), once. It takes
-4 to 10 minutes of two cores, and 3 GB of disk meanwhile.
+go, with Debian's etcd, to the cache outside the checkout (`realcluster_binaries.built_folder`), once. That
+takes 4 to 10 minutes of two cores, and 3 GB of disk meanwhile.
 
 Nothing is installed and nothing of the system is changed: packages are unpacked into the working folder, apt
 keeps its lists there. So it needs no root either. It can be killed and run again; of two at once, the second
