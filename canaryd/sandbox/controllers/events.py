@@ -10,6 +10,7 @@ from uuid import uuid4
 from canaryd.cluster.errors import ApiError
 from canaryd.cluster.resources import EVENTS, Json
 from canaryd.cluster.transport import Api
+from canaryd.sandbox.controllers.model import format_time
 
 EventType = Literal["Normal", "Warning"]
 _REMEMBERED = 256
@@ -57,7 +58,7 @@ class EventRecorder:
                 self._known.pop(key, None)
 
     def _write(self, about: About, name: str, said: Json) -> None:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = format_time(datetime.now(UTC))
         if said["count"] > 1:
             again = {"count": said["count"], "lastTimestamp": now}
             self._api.patch(EVENTS, about.namespace, name, again)
