@@ -16,7 +16,7 @@ from canaryd.sandbox.tools import cache_dir
 KUBE_VERSION = "1.20.2"
 BINARIES = ("etcd", "kube-apiserver", "kube-controller-manager")
 
-_ASSETS_VARIABLE = "KUBEBUILDER_ASSETS"
+ASSETS_VARIABLE = "KUBEBUILDER_ASSETS"
 _BUILD_COMMAND = "python -m canaryd.sandbox.realcluster_build"
 
 
@@ -53,20 +53,20 @@ def available(*, controllers: bool = True) -> str | None:
     if isinstance(found, str):
         return found
     if controllers and found.controller_manager is None:
-        return f"{_ASSETS_VARIABLE} ({found.apiserver.parent}) has no kube-controller-manager."
+        return f"{ASSETS_VARIABLE} ({found.apiserver.parent}) has no kube-controller-manager."
     return None
 
 
 def locate() -> Binaries | str:
-    named = os.environ.get(_ASSETS_VARIABLE)
+    named = os.environ.get(ASSETS_VARIABLE)
     folder = Path(named) if named else built_folder()
     etcd, apiserver, manager = (folder / name for name in BINARIES)
     missing = [each.name for each in (etcd, apiserver) if not os.access(each, os.X_OK)]
     if not missing:
         return Binaries(etcd, apiserver, manager if os.access(manager, os.X_OK) else None)
     if named:
-        return f"{_ASSETS_VARIABLE} ({named}) has no {' and no '.join(missing)}."
+        return f"{ASSETS_VARIABLE} ({named}) has no {' and no '.join(missing)}."
     return (
-        f"{_ASSETS_VARIABLE} is not set, and {folder} has no {' and no '.join(missing)}:"
+        f"{ASSETS_VARIABLE} is not set, and {folder} has no {' and no '.join(missing)}:"
         f" run `{_BUILD_COMMAND}` once."
     )

@@ -29,7 +29,13 @@ from typing import Self
 import click
 
 from canaryd.sandbox.realcluster_apt import DEBIAN, private_apt
-from canaryd.sandbox.realcluster_binaries import BINARIES, KUBE_VERSION, built_folder
+from canaryd.sandbox.realcluster_binaries import (
+    ASSETS_VARIABLE,
+    BINARIES,
+    KUBE_VERSION,
+    available,
+    built_folder,
+)
 
 SOURCE_PACKAGE = "kubernetes"
 BINARY_PACKAGES = ("golang-1.19-go", "golang-1.19-src", "golang-github-modern-go-reflect2-dev", "etcd-server")
@@ -76,6 +82,8 @@ def main() -> int:
     """Build unless it is done already; prints progress and a closing sentence. Returns the exit code."""
     target = built_folder()
     try:
+        if _named_by_user():
+            return 0
         target.parent.mkdir(parents=True, exist_ok=True)
         with _alone(target) as lock:
             if _complete(target):
@@ -96,6 +104,17 @@ def main() -> int:
     except KeyboardInterrupt:
         click.echo("Interrupted; nothing is kept.", err=True)
         return 130
+
+
+def _named_by_user() -> bool:
+    named = os.environ.get(ASSETS_VARIABLE)
+    if not named:
+        return False
+    reason = available()
+    if reason is not None:
+        raise UnbuildableError(f"{reason} Unset it to build them into the cache.")
+    click.echo(f"The real control plane is the one that {ASSETS_VARIABLE} names: {named}")
+    return True
 
 
 def _complete(target: Path) -> bool:

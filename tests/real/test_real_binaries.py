@@ -28,6 +28,7 @@ class TestAvailable:
     def test_assets_named_by_the_environment_come_first(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         executables(built_folder(), *BINARIES)
         assert available() is None
@@ -53,6 +54,7 @@ class TestAvailable:
 class TestBuild:
     @pytest.fixture(autouse=True)
     def _empty_cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
     def test_what_is_there_is_not_built_again(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,6 +62,16 @@ class TestBuild:
 
         assert build.main() == 0
         assert "there already" in capsys.readouterr().out
+
+    def test_assets_named_by_the_environment_are_not_built(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("KUBEBUILDER_ASSETS", str(executables(tmp_path / "assets", *BINARIES)))
+        assert build.main() == 0
+
+        (tmp_path / "assets" / "etcd").unlink()
+        assert build.main() == 3
+        assert "has no etcd. Unset it" in capsys.readouterr().err
 
     def test_another_distribution_is_told_what_to_do(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

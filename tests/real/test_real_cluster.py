@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_control_plane import require_real_binaries
 
 from canaryd.cluster.errors import Invalid, Unreachable
 from canaryd.cluster.resources import CONFIGMAPS, DESTINATIONRULES, NAMESPACES, VIRTUALSERVICES
@@ -65,8 +64,8 @@ def test_an_empty_string_is_a_string(real_cluster: RealCluster, real_api: Api) -
     assert made["spec"] == body["spec"]
 
 
+@pytest.mark.usefixtures("real_binaries")
 def test_a_crashed_apiserver_comes_back_with_what_it_stored() -> None:
-    require_real_binaries()
     with RealCluster(controllers=()) as cluster:
         api = Api.connect(str(cluster.kubeconfig))
         api.create(CONFIGMAPS, "default", {"metadata": {"name": "kept"}, "data": {"k": "v"}})
@@ -79,8 +78,8 @@ def test_a_crashed_apiserver_comes_back_with_what_it_stored() -> None:
         assert api.get(CONFIGMAPS, "default", "kept")["data"] == {"k": "v"}
 
 
+@pytest.mark.usefixtures("real_binaries")
 def test_nothing_is_left_after_the_with_block() -> None:
-    require_real_binaries()
     with RealCluster(controllers=()) as cluster:
         folder = cluster.kubeconfig.parent
         assert processes_in(folder)
@@ -89,8 +88,8 @@ def test_nothing_is_left_after_the_with_block() -> None:
     assert not processes_in(folder)
 
 
+@pytest.mark.usefixtures("real_binaries")
 def test_nothing_is_left_after_a_kill() -> None:
-    require_real_binaries()
     script = (
         "import sys, time\n"
         "from canaryd.sandbox.realcluster import RealCluster\n"
