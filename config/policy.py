@@ -170,6 +170,12 @@ class Policy:
         return policy
 
 
+def policy_schema() -> dict[str, Any]:
+    """OpenAPI schema of `Policy.to_json`, structural as a CustomResourceDefinition wants it."""
+    properties = {knob.json_key: knob.kind.schema() | {"description": knob.why} for knob in POLICY_KNOBS}
+    return {"type": "object", "properties": {"name": {"type": "string"}} | properties}
+
+
 SHIPPED: Mapping[str, Policy] = MappingProxyType(
     {
         "standard": Policy(),

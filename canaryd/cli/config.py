@@ -116,6 +116,8 @@ def _report(problems: tuple[Problem, ...], output: str) -> NoReturn:
 
 
 def _summary(file: Path, settings: Settings) -> str:
+    from config.quantities import spell_seconds
+
     where = ", ".join(settings.namespaces) or "all"
     lines = [
         f"{file}: ok",
@@ -127,5 +129,5 @@ def _summary(file: Path, settings: Settings) -> str:
     for name, policy in sorted(settings.policies.items()):
         mark = " (default)" if name == settings.default_policy else ""
         steps = ", ".join(map(str, policy.steps))
-        lines.append(f"    {name}{mark}: steps {steps} %; each at least {policy.step_min:g} s")
+        lines.append(f"    {name}{mark}: steps {steps} %; each at least {spell_seconds(policy.step_min)}")
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from config.document import parse_document
 from config.kinds import Choice, Duration, Integer, Number
 from config.lists import Edges, Ladder
 from config.policies import read_policies
+from config.policy import policy_schema
 from config.policy_knobs import POLICY_KNOBS
 
 
@@ -90,8 +91,7 @@ def test_a_run_keeps_its_policy(policy: Policy) -> None:
 
 @given(policies)
 def test_the_stored_form_follows_the_schema_of_the_knobs(policy: Policy) -> None:
-    properties = {knob.json_key: knob.kind.schema() for knob in POLICY_KNOBS} | {"name": {"type": "string"}}
-    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    schema = policy_schema() | {"additionalProperties": False}
     jsonschema.validate(json.loads(json.dumps(policy.to_json())), schema)
 
 
