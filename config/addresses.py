@@ -63,7 +63,7 @@ class ListenAddress(Kind[str]):
             raise self.refuse()
         return match[0]
 
-    def show(self, value: str) -> str:
+    def plain(self, value: str) -> str:
         return value or "off"
 
     def schema(self) -> dict[str, Any]:
