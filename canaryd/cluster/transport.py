@@ -97,7 +97,10 @@ class Api:
     def create(
         self, res: Resource, namespace: str | None, body: Json, *, subresource: str | None = None
     ) -> Json:
-        """The object as the server made it; apiVersion and kind need not be given. For a subresource, body's metadata.name says of which object."""
+        """The object as the server made it; apiVersion and kind need not be given.
+
+        For a subresource, body's metadata.name says of which object.
+        """
         name = body.get("metadata", {}).get("name")
         path = res.path(namespace, name, subresource) if subresource else res.path(namespace)
         if not subresource:
