@@ -1,0 +1,135 @@
+"""The stories that the demo tells and the end-to-end tests check, each a fault and how it must end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+BASE: Mapping[str, str] = MappingProxyType(
+    {"VERSION": "v1", "ERROR_RATE": "0.01", "LATENCY_MEDIAN_MS": "8", "LATENCY_SIGMA": "0.5"}
+)
+POLICY = "demo"
+# Steps of seconds instead of minutes, and tolerances that some ten thousand requests can decide.
+POLICIES: Mapping[str, Mapping[str, object]] = MappingProxyType(
+    {
+        POLICY: {
+            "extends": "fast",
+            "steps": "1,2,5,10,25,50,100",
+            "step-min": "3s",
+            "deadline": "150s",
+            "ready-timeout": "20s",
+            "warm-up": "1s",
+            "min-judged": "10s",
+            "safe-error-ratio": 2.0,
+            "safe-error-delta": 0.01,
+            "blind-limit": "10s",
+            "drain-limit": 0,
+            "harm-budget": 10,
+        },
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """Something that happens once the canary has reached `weight`; `lasts` seconds later it is undone."""
+
+    weight: int
+    name: str
+    lasts: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One release: what is wrong with the new version, what happens meanwhile, how it must end."""
+
+    name: str
+    summary: str
+    outcome: str  # Succeeded, RolledBack or Holding
+    reasons: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    deeds: tuple[Deed, ...] = ()
+    policy: Mapping[str, str] = field(default_factory=dict)  # annotations without their prefix
+    traffic: bool = True
+    timeout: float = 240.0
+
+    def release(self, version: str = "v2") -> dict[str, str]:
+        """The environment of the new version."""
+        return {**BASE, **self.env, "VERSION": version}
+
+
+def _named(scenarios: tuple[Scenario, ...]) -> Mapping[str, Scenario]:
+    return MappingProxyType({scenario.name: scenario for scenario in scenarios})
+
+
+SCENARIOS = _named(
+    (
+        Scenario("healthy", "a good version", "Succeeded", ("Promoted",)),
+        Scenario(
+            "errors", "five times the errors", "RolledBack", ("ErrorRateRegression",), {"ERROR_RATE": "0.05"}
+        ),
+        Scenario(
+            "subtle", "twice the errors", "RolledBack", ("ErrorRateRegression",), {"ERROR_RATE": "0.02"}
+        ),
+        Scenario(
+            "late",
+            "ten times the errors, from 25 % on",
+            "RolledBack",
+            ("ErrorRateRegression",),
+            deeds=(Deed(25, "fault"),),
+        ),
+        Scenario(
+            "latency",
+            "one answer in twenty takes 400 ms longer",
+            "RolledBack",
+            ("LatencyRegression",),
+            {"SLOW_SHARE": "0.05", "SLOW_MS": "400"},
+        ),
+        Scenario(
+            "crash",
+            "the process dies after some requests",
+            "RolledBack",
+            ("CanaryNotReady",),
+            {"CRASH_AFTER_REQUESTS": "60"},
+        ),
+        Scenario(
+            "shock",
+            "both versions fail alike for a while",
+            "Succeeded",
+            ("Promoted",),
+            deeds=(Deed(5, "shock", 4.0), Deed(25, "shock", 4.0)),
+        ),
+        Scenario(
+            "no-traffic",
+            "nobody asks",
+            "Holding",
+            ("Inconclusive",),
+            policy={"deadline": "60s"},
+            traffic=False,
+        ),
+        Scenario(
+            "prometheus-outage",
+            "Prometheus is away for 15 s",
+            "Succeeded",
+            ("Promoted",),
+            deeds=(Deed(10, "outage", 15.0),),
+        ),
+        Scenario(
+            "superseded",
+            "a newer version arrives half way",
+            "Succeeded",
+            ("Promoted",),
+            deeds=(Deed(10, "newer"),),
+        ),
+        Scenario(
+            "drift",
+            "somebody edits the weights",
+            "Succeeded",
+            ("Promoted",),
+            deeds=(Deed(10, "edit"),),
+        ),
+    )
+)
+
+Deeds = Mapping[str, tuple[Callable[[], None], Callable[[], None]]]
