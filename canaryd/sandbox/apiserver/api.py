@@ -19,10 +19,11 @@ from canaryd.sandbox.apiserver.paths import RequestInfo
 from canaryd.sandbox.apiserver.present import Presenter
 from canaryd.sandbox.apiserver.reading import Reader
 from canaryd.sandbox.apiserver.store import Snapshot, dump
+from canaryd.sandbox.apiserver.wire import decode_protobuf
 from canaryd.sandbox.apiserver.writes import Writes, Written
 
 _PROTOBUF = "application/vnd.kubernetes.protobuf"
-_OBJECT_MEDIA = ("application/json", "application/yaml")
+_OBJECT_MEDIA = ("application/json", "application/yaml", _PROTOBUF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def decode(content_type: str, data: bytes) -> Any:
     if not data:
         return None
     if content_type == _PROTOBUF:
-        raise errors.unsupported_media(_OBJECT_MEDIA)
+        return decode_protobuf(data)
     try:
         if content_type.endswith("yaml"):
             return yaml.safe_load(data)

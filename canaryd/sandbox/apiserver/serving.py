@@ -78,7 +78,8 @@ class Frontend:
         if found is not None:
             return _response(Answer(200, dump(found[0]), media=f"application/json{found[1]}"))
         if path.startswith("/openapi/"):
-            return self._openapi.response(path, request.query.get("hash", ""))
+            document, media = self._openapi.document(path)
+            return _response(Answer(200, document, media=media))
         raise errors.no_such_path()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,7 @@ _SCALARS: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
 }
+_CONTAINER = re.compile(r"(?i:(?P<container>list|dict))[\[(](?:str, ?)?(?P<inner>.+)[\])]")
 _GO_TYPES = {"int": "int32", "str": "string", "bool": "bool", "float": "float64", "datetime": "string",
              "bytearray": "[]uint8"}  # fmt: skip
 
@@ -39,10 +41,15 @@ def _models() -> Any:
     return importlib.import_module("kubernetes.client.models")
 
 
+def model_class(model: str) -> Any:
+    """The client's class of that name; None if there is none."""
+    return getattr(_models(), model, None)
+
+
 @functools.cache
 def fields_of(model: str) -> dict[str, str] | None:
     """JSON field name -> type expression of a model; None for a model that is not known."""
-    found = getattr(_models(), model, None)
+    found = model_class(model)
     if found is None:
         return None
     return {found.attribute_map[name]: kind for name, kind in found.openapi_types.items()}
@@ -56,11 +63,8 @@ def model_of(resource: ResourceType) -> str:
 
 def inner_type(expression: str) -> tuple[str, str]:
     """Split `List[X]` and `Dict[str, X]` into (container, X); a plain type has no container."""
-    if expression.startswith("List["):
-        return "list", expression[5:-1]
-    if expression.startswith("Dict["):
-        return "dict", expression[5:-1].partition(",")[2].strip()
-    return "", expression
+    found = _CONTAINER.fullmatch(expression)
+    return (found["container"].lower(), found["inner"]) if found else ("", expression)
 
 
 def _go_kind(value: object) -> str:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from canaryd.cluster.resources import Json
-from canaryd.sandbox.apiserver import columns
-from canaryd.sandbox.apiserver.columns import Column, Moment
+from canaryd.sandbox.apiserver.columns import AGE, NAME, Column, Moment, plain_text
+from canaryd.sandbox.apiserver.columns_core import CORE
+from canaryd.sandbox.apiserver.columns_workloads import WORKLOADS
 from canaryd.sandbox.apiserver.definitions import PrinterColumn
 from canaryd.sandbox.apiserver.jsonpath import find
 from canaryd.sandbox.apiserver.kinds import ResourceType
@@ -17,8 +18,7 @@ from canaryd.sandbox.apiserver.registry import Registry
 from canaryd.sandbox.apiserver.store import Snapshot
 from canaryd.sandbox.apiserver.views import seen
 
-_NAME = Column("Name", "string", lambda body, _now: body["metadata"]["name"], format="name")
-_AGE = Column("Age", "date", lambda body, now: now.age(body["metadata"].get("creationTimestamp")))
+_BUILTIN = {**CORE, **WORKLOADS}
 
 
 def _cell(column: PrinterColumn) -> Callable[[Json, Moment], Any]:
@@ -34,7 +34,7 @@ def _cell(column: PrinterColumn) -> Callable[[Json, Moment], Any]:
             return found[0] if isinstance(found[0], int) else None
         if len(found) == 1 and column.type in ("boolean", "number"):
             return found[0]
-        return columns.plain_text(found[0] if len(found) == 1 else found)
+        return plain_text(found[0] if len(found) == 1 else found)
 
     return read
 
@@ -42,7 +42,7 @@ def _cell(column: PrinterColumn) -> Callable[[Json, Moment], Any]:
 def _custom_columns(printed: Sequence[PrinterColumn]) -> list[Column]:
     made = [Column(c.name, c.type, _cell(c), format=c.format, description=c.description, priority=c.priority)
             for c in printed]  # fmt: skip
-    return [_NAME, *(made or [_AGE])]
+    return [NAME, *(made or [AGE])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class TableMaker:
         if custom is not None and version in custom.versions:
             chosen = _custom_columns(custom.versions[version].columns)
         else:
-            chosen = columns.BUILTIN.get(resource.resource) or [_NAME, _AGE]
+            chosen = _BUILTIN.get(resource.store_key) or [NAME, AGE]
         return cls(resource, version, api_version, chosen, include or "Metadata")
 
     def table(self, snapshots: Sequence[Snapshot], meta: Json, now: float, *, headed: bool = True) -> Json:
