@@ -78,6 +78,8 @@ def deployment_view(obj: Json, running: Json | None) -> DeploymentView:
         enabled=annotations.get(ENABLED) == "true",
         retry=annotations.get(RETRY, ""),
         skip=annotations.get(SKIP, ""),
+        pause=annotations.get("canaryd.io/pause") == "true",
+        abort=annotations.get("canaryd.io/abort", ""),
         restart_only=restart_only,
         owns_pause=owns_pause(obj),
     )

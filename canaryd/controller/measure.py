@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from analysis import Interval, Judge, JudgeConfig
 from analysis.errors import AnalysisError
-from analysis.intervals import Blind, IntervalBuilder, Outcome, Pods, RunQuery, WorkloadRef
+from analysis.intervals import Blind, IntervalBuilder, Outcome, Pods, RunQuery
+from analysis.telemetry import WorkloadRef
 from analysis.watch import Watch
 from canaryd.cluster.runs import seconds
 from canaryd.controller.caches import Caches

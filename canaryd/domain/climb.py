@@ -80,7 +80,7 @@ def judge(run: Run, world: World, now: float) -> Run:
         return _blind(run, world, now)
     if measured.misallocated:
         return _held(run, now, Hold.MISALLOCATED, measured.misallocated)
-    if run.wish_pause:
+    if run.wish_pause or (world.deployment is not None and world.deployment.pause):
         limit_passed = run.hold is Hold.PAUSED and now - (run.hold_since or now) > policy.hold_limit
         if limit_passed:
             return fail(run, now, "HoldLimit", f"paused for longer than {policy.hold_limit:.0f} s")

@@ -102,7 +102,10 @@ def _aborted(run: Run, world: World, now: float) -> Run | None:
         return fail(run, now, "Aborted", f"CanaryRun {run.name} was deleted")
     if run.wish_abort:
         return fail(run, now, "Aborted", f"aborted: {run.wish_abort}")
-    if world.deployment is not None and not world.deployment.enabled:
+    deployment = world.deployment
+    if deployment is not None and deployment.abort in ("true", run.revision):
+        return fail(run, now, "Aborted", f"canaryd.io/abort: {deployment.abort} on Deployment {run.target}")
+    if deployment is not None and not deployment.enabled:
         return fail(run, now, "Released", f"canaryd.io/enabled was taken off Deployment {run.target}")
     return None
 

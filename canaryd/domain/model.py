@@ -284,6 +284,8 @@ class DeploymentView:
     enabled: bool = True
     retry: str = ""
     skip: str = ""
+    pause: bool = False
+    abort: str = ""  # a revision, or "true" for whichever is being released
     restart_only: bool = False  # the template differs from the running one in restart marks alone
     owns_pause: bool = False  # spec.paused was last written by canaryd
 
