@@ -29,6 +29,8 @@ from typing import Any
 
 _LONGEST_MESSAGE = 300
 _LONGEST_WAIT = 300.0
+_UNSERVED = "the server could not find the requested resource"
+"""What aggregated API servers say of a kind they do not serve; of an object they say its name."""
 _WRITES = frozenset({"create", "replace", "patch", "delete"})
 
 
@@ -161,8 +163,8 @@ def from_answer(code: int, headers: Mapping[str, str], body: bytes, verb: str, t
     status = _status_object(body)
     if status is not None:
         error = from_status(status, verb, target, code=code)
-    elif code == 404 and body.strip() == b"404 page not found":
-        error = NotServed(code, "NotServed", "the API server does not serve this kind", verb, target)
+    elif code == 404 and body.strip() == b"404 page not found":  # kube-apiserver's own
+        error = _build(code, "NotFound", _UNSERVED, verb, target)
     elif code in (404, 410):  # of these two much follows: only the API server's own word counts
         return bad_answer(code, headers, body, verb, target)
     else:
@@ -190,6 +192,8 @@ def _build(
     retry_after: float | None = None,
 ) -> ApiError:
     kind = _BY_STATUS.get(code, ServerError if code >= 500 else ApiError)
+    if kind is NotFound and message.startswith(_UNSERVED):
+        kind, reason = NotServed, "NotServed"
     if kind is Conflict and reason == "AlreadyExists":
         kind = AlreadyExists
     return kind(code, reason, message, verb, target, ambiguous=ambiguous, retry_after=retry_after)

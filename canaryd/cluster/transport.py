@@ -110,8 +110,13 @@ class Api:
     def replace(
         self, res: Resource, namespace: str | None, name: str, body: Json, *, subresource: str | None = None
     ) -> Json:
-        """The object as it is now. Conflict where body's resourceVersion is not the current one."""
+        """The object as it is now; apiVersion and kind need not be given, except for `scale` and the like.
+
+        Conflict where body's resourceVersion is not the current one.
+        """
         path = res.path(namespace, name, subresource)
+        if subresource in (None, "status"):
+            body = {"apiVersion": res.api_version, "kind": res.kind, **body}
         return self._wire.call("replace", "PUT", path, res.target(namespace, name), body=body)
 
     def patch(

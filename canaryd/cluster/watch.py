@@ -87,7 +87,7 @@ class Watch(Iterator[WatchEvent]):
         return line
 
     def _read(self) -> bytes:
-        """The next bytes; b"" at the end, which a broken connection between two events also is."""
+        """The next bytes; b"" at the end, in order or not: what is cut inside an event is found there."""
         try:
             return self._response.read1(_CHUNK) or b""
         except ReadTimeoutError as error:
@@ -95,7 +95,7 @@ class Watch(Iterator[WatchEvent]):
         except (HTTPError, OSError, ValueError, AttributeError) as error:
             # After close() a read fails in whatever way the torn-down socket makes it fail.
             cut = isinstance(error, ProtocolError) and isinstance(error.args[-1], IncompleteRead)
-            if self._closed or (cut and not self._buffer):
+            if self._closed or cut:
                 return b""
             raise self._broken(f"the connection broke: {error}") from error
 

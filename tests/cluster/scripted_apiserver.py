@@ -104,7 +104,7 @@ class Exchange:
 
     def hang(self) -> None:
         """Say nothing until the test is over."""
-        self._over.wait(PATIENCE)
+        self._over.wait(2 * PATIENCE)
         self._handler.close_connection = True
 
     def wait(self, seconds: float) -> None:

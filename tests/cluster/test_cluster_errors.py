@@ -52,9 +52,19 @@ def test_only_the_api_server_may_say_that_something_is_gone(code: int, body: byt
     assert "proxy" in error.message
 
 
-def test_an_unserved_kind_is_not_a_missing_object() -> None:
-    error = e.from_answer(404, {"Content-Type": "text/plain"}, b"404 page not found\n", "get", "x")
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"404 page not found\n",
+        json.dumps(
+            status_object(404, "NotFound", "the server could not find the requested resource")
+        ).encode(),
+    ],
+)
+def test_an_unserved_kind_is_not_a_missing_object(body: bytes) -> None:
+    error = e.from_answer(404, {"Content-Type": "text/plain"}, body, "get", "x")
     assert type(error) is e.NotServed
+    assert (error.status, error.reason) == (404, "NotServed")
 
 
 @pytest.mark.parametrize(

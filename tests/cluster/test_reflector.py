@@ -241,6 +241,29 @@ def test_a_forgotten_version_means_a_new_list_and_all_that_differs_is_told(tmp_p
     assert sorted(changes.sizes()[3:]) == [("b", 1, 2), ("c", 1, None), ("d", None, 4)]
 
 
+def test_a_new_list_parses_only_what_is_new(tmp_path: Path) -> None:
+    world = World()
+    parsed: list[str] = []
+
+    def note(obj: Json) -> str:
+        parsed.append(obj["metadata"]["resourceVersion"])
+        return parsed[-1]
+
+    world.put("a", size=1)
+    with scripted(tmp_path, world) as server, reflecting(server, parse=note) as reflector:
+        assert reflector.synced.wait(PATIENCE)
+        world.put("b", size=1)
+        eventually(lambda: len(reflector.items()) == 2, "the second")
+        world.bookmark()
+        world.forget()
+        reflector._version = "1"
+        world.interrupt()
+        eventually(lambda: len(server.seen(watches=False)) == 2, "the second list")
+        world.put("c", size=1)
+        eventually(lambda: len(reflector.items()) == 3, "the third")
+    assert parsed == ["1", "2", "4"]
+
+
 @pytest.mark.parametrize(
     "refusal",
     [
@@ -410,11 +433,12 @@ def test_stop_does_not_wait_for_a_pause(tmp_path: Path) -> None:
 def test_a_callback_may_stop_the_reflector(tmp_path: Path) -> None:
     world = World()
     world.put("a", size=1)
-    with scripted(tmp_path, world) as server:
+    with structlog.testing.capture_logs() as logs, scripted(tmp_path, world) as server:
         reflector = Reflector(server.api(), DEPLOYMENTS, parse=parse, on_change=lambda *_: reflector.stop())
         reflector.start()
         reflector._thread.join(PATIENCE)
         assert not reflector._thread.is_alive()
+    assert logs == []
 
 
 def test_what_parse_skips_or_cannot_read_is_not_kept(tmp_path: Path) -> None:

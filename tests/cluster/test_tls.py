@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ssl
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,9 @@ def test_a_watch_can_be_closed_from_another_thread(tmp_path: Path) -> None:
         rest: list[object] = []
         reader = threading.Thread(target=lambda: rest.extend(watch))
         reader.start()
+        began = time.monotonic()
         watch.close()
         reader.join(PATIENCE)
+        assert time.monotonic() - began < PATIENCE
         assert not reader.is_alive()
     assert rest == []

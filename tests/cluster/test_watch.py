@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -240,9 +241,11 @@ def test_closing_from_another_thread_ends_a_silent_watch(tmp_path: Path) -> None
         rest: list[WatchEvent] = []
         reader = threading.Thread(target=lambda: rest.extend(watch))
         reader.start()
+        began = time.monotonic()
         watch.close()
         watch.close()
         reader.join(PATIENCE)
+        assert time.monotonic() - began < PATIENCE
         assert not reader.is_alive()
     assert rest == []
 
