@@ -79,6 +79,8 @@ class ResourceApi:
                 return self._scale(resource, info, data)
             if info.path.subresource == "eviction":
                 return self._evict(resource, info)
+            if info.path.subresource == "binding":
+                return self._bind(resource, info, data)
         return self._main(resource, info, data)
 
     def _main(self, resource: ResourceType, info: RequestInfo, data: bytes) -> Answer:
@@ -175,4 +177,19 @@ class ResourceApi:
         if info.verb != "create":
             raise errors.method_not_allowed()
         delete(self._core, resource, (info.path.namespace, info.path.name), DeleteOptions(), info)
+        return Answer(201, dump({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))
+
+    def _bind(self, resource: ResourceType, info: RequestInfo, data: bytes) -> Answer:
+        """What a scheduler does: give a pod that waits to a node."""
+        if info.verb != "create":
+            raise errors.method_not_allowed()
+        found = self._found(resource, info)
+        node = ((self._body(info, data) or {}).get("target") or {}).get("name", "")
+        bound = found.body["spec"].get("nodeName", "")
+        if bound:
+            target = resource.target(info.path.name)
+            raise errors.conflict(target, f"pod {info.path.name} is already assigned to node \"{bound}\"")
+        body = found.copy()
+        body["spec"]["nodeName"] = node
+        self._writes.replace(resource, found, body, info)
         return Answer(201, dump({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))

@@ -32,6 +32,7 @@ def subresources(resource: ResourceType) -> list[tuple[str, str, str, list[str]]
         found.append(("scale", "autoscaling/v1", "Scale", _UPDATE_VERBS))
     if resource.resource == "pods":
         found.append(("log", "", "Pod", ["get"]))
+        found.append(("binding", "", "Binding", ["create"]))
         found.append(("eviction", "policy/v1", "Eviction", ["create"]))
     if resource.resource == "namespaces":
         found.append(("finalize", "", "Namespace", ["update"]))
