@@ -14,11 +14,8 @@ from analysis.confidence import LEVEL
 from analysis.judge_config import JudgeConfig
 from analysis.latency import Edge, Latency
 from analysis.proportion import Proportion
-from analysis.state import JudgeState
+from analysis.state import ERRORS, LATENCY, JudgeState
 from analysis.verdict import MetricEvidence
-
-ERRORS: Final = "errors"
-LATENCY: Final = "latency"
 
 _LOG_CAP: Final = math.log(1e300)
 _UNSEEN_WEIGHT: Final = (

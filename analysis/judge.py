@@ -92,7 +92,9 @@ class Judge:
             Table(canary.errors, canary.requests, baseline.errors, baseline.requests),
             stake=stakes[0] if before.untouched else stakes[1],
             seconds=seconds,
-            tolerance=Tolerance(config.harm_ratio, config.harm_delta, config.safe_ratio, config.safe_delta),
+            tolerance=Tolerance(
+                config.harm_ratio, config.harm_delta, config.safe_ratio, config.safe_delta, config.burst_block
+            ),
         )
 
     def _latency(

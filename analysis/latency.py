@@ -88,7 +88,9 @@ def update(
     if not state.judged:
         _check_named(config.slow_edges, edges)
         return _learn(Latency(edges, state.past), arms[1], config)
-    tolerance = Tolerance(config.slow_ratio, None, config.slow_safe_ratio, config.slow_safe_delta)
+    tolerance = Tolerance(
+        config.slow_ratio, None, config.slow_safe_ratio, config.slow_safe_delta, config.burst_block
+    )
     judged = tuple(
         Edge(
             edge.index,

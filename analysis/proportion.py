@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betaincinv
 
 from analysis import harm, projection, safety, wealth
 from analysis.confidence import EXCESS_GRID, ODDS_GRID, ExcessLimit, OddsLimits
@@ -36,6 +37,7 @@ class Tolerance:
     harm_delta: float | None
     safe_ratio: float
     safe_delta: float
+    block: float = 60.0  # seconds in which the worst of the baseline is remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +114,40 @@ class Recent:
 
 
 @dataclass(frozen=True, slots=True)
+class Blocks:
+    """The baseline in blocks of burst_block seconds: how bad it was at its worst.
+
+    highest: the greatest lower 95 % confidence limit (Clopper and Pearson 1934) of a block's rate, so that
+    chance alone does not raise it much; seconds, bad, requests: the block under way.
+    """
+
+    highest: float = 0.0
+    seconds: float = 0.0
+    bad: int = 0
+    requests: int = 0
+
+    def plus(self, table: Table, seconds: float, length: float) -> Blocks:
+        """With one more interval."""
+        grown = Blocks(
+            self.highest,
+            self.seconds + seconds,
+            self.bad + table.baseline_bad,
+            self.requests + table.baseline_requests,
+        )
+        if grown.seconds < length:
+            return grown
+        fine = grown.requests - grown.bad
+        lowest = float(betaincinv(grown.bad, fine + 1, 0.05)) if grown.bad else 0.0
+        return Blocks(max(self.highest, lowest))
+
+
+@dataclass(frozen=True, slots=True)
 class Proportion:
     """`safety` and `excess` are None where nothing is decided by them."""
 
     tally: Tally = field(default_factory=Tally)
     recent: Recent = field(default_factory=Recent)
+    blocks: Blocks = field(default_factory=Blocks)
     harm: Harm = field(default_factory=Harm)
     odds: OddsLimits = field(default_factory=OddsLimits)
     safety: Safety | None = None
@@ -144,7 +175,11 @@ class Proportion:
 
     def after(self, table: Table, *, stake: float, seconds: float, tolerance: Tolerance) -> Proportion:
         """After one interval; an interval with an empty arm is counted and proves nothing."""
-        counted = (self.tally.plus(table), self.recent.plus(table, seconds))
+        counted = (
+            self.tally.plus(table),
+            self.recent.plus(table, seconds),
+            self.blocks.plus(table, seconds, tolerance.block),
+        )
         if not table.comparable:
             return Proportion(*counted, self.harm, self.odds, self.safety, self.excess)
         grid = _grid(tolerance.harm_ratio, tolerance.safe_ratio)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from analysis.evidence import ERRORS, LATENCY, Evidence, e_value
+from analysis.evidence import Evidence, e_value
 from analysis.judge_config import JudgeConfig
-from analysis.state import JudgeState
+from analysis.state import ERRORS, LATENCY, JudgeState
 from analysis.verdict import Decision, MetricEvidence
 
 _REASONS: Final[dict[Decision, str]] = {
@@ -20,7 +20,12 @@ _REGRESSIONS: Final = {ERRORS: "ErrorRateRegression", LATENCY: "LatencyRegressio
 
 def reason(decision: Decision, proved: str) -> str:
     """One CamelCase word. `proved`: the metric that was named when harm was proved."""
-    return _REASONS.get(decision) or _REGRESSIONS[proved]
+    return _REASONS.get(decision) or regression(proved)
+
+
+def regression(metric: str) -> str:
+    """The reason of a rollback for that metric."""
+    return _REGRESSIONS[metric]
 
 
 def because(decision: Decision, state: JudgeState, evidence: Evidence, config: JudgeConfig) -> str:

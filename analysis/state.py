@@ -16,6 +16,8 @@ from analysis.safety import Safety
 from analysis.wealth import Wealth
 
 VERSION: Final = 1
+ERRORS: Final = "errors"
+LATENCY: Final = "latency"
 
 
 def _errors_at_start() -> Proportion:
@@ -58,6 +60,8 @@ class JudgeState:
 
 def _check(state: JudgeState) -> None:
     """What types cannot say: vectors as long as the grids they belong to, indices within the histogram."""
+    if state.proved not in {"", ERRORS, LATENCY}:
+        raise BadState("state.proved", state.proved, "a metric")
     proportions = {"errors": state.errors}
     for edge in state.latency.judged:
         if not 0 <= edge.index < len(state.latency.edges):
