@@ -72,9 +72,9 @@ class Delivery:
         }
         self._envoy.publish("listeners", [*staying.values(), *new.listeners.values()])
         self._settle("clusters", "listeners")
-        # Envoy reads these before the routes that are written next: it takes up files in their order.
         for cluster, endpoints in new.endpoints.items():
             self._envoy.publish_endpoints(cluster, endpoints)
+        self._settle()
 
     def _break(self, old: Resources, new: Resources) -> None:
         until = self._clock() + _DRAIN
@@ -84,9 +84,10 @@ class Delivery:
             if name not in self._leaving:
                 # A route still names it: Istio answers 503 with flag NC from here on.
                 self._envoy.forget_endpoints(name)
-        self._publish_clusters(new.clusters)
         self._envoy.publish("listeners", new.listeners.values())
-        self._settle("clusters", "listeners")
+        self._settle("listeners")
+        self._publish_clusters(new.clusters)
+        self._settle("clusters")
 
     def _remove_drained(self) -> None:
         drained = [name for name, (until, _) in self._leaving.items() if until <= self._clock()]

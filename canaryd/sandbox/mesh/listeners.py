@@ -38,7 +38,7 @@ _SOURCE_TAGS = {
 
 
 def gateway_listener(port: int, routes: Json) -> Json:
-    """The outer listener on loopback; port 0 lets the kernel choose. routes: where its routes come from."""
+    """The outer listener on loopback. routes: where its routes come from."""
     manager = _manager("gateway", _SOURCE_TAGS)
     manager["rds"] = {"route_config_name": GATEWAY_ROUTES, "config_source": routes}
     manager["http_filters"] = [
@@ -75,6 +75,7 @@ def inbound_listener(name: str, address: str, port: int, *, cluster: str, tags: 
         "virtual_hosts": [
             {"name": "pod", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": route}]}
         ],
+        "validate_clusters": False,
         # Only an Envoy may set it.
         "response_headers_to_remove": [FLAGS_HEADER],
     }

@@ -120,8 +120,6 @@ class Mesh:
             self._take_due(now=float("inf"))
         self._delivery.first(self._translated())
         self._envoy.start()
-        # Once more, since only now it is known which port clients may name in the Host.
-        self._delivery.apply(self._translated())
         self._worker.start()
 
     def stop(self) -> None:
@@ -147,7 +145,7 @@ class Mesh:
 
     @property
     def admin(self) -> str:
-        """host:port of Envoy's admin interface, for Prometheus."""
+        """host:port of Envoy's admin interface, for Prometheus. Known before `start`, as are port and url."""
         return f"127.0.0.1:{self._envoy.admin_port}"
 
     @property
@@ -228,7 +226,7 @@ class Mesh:
     def _translated(self) -> Resources:
         place = Place(
             endpoints_folder=self._envoy.endpoints_folder,
-            listen_port=self._envoy.port or 80,
+            listen_port=self._envoy.port,
             client_namespace=self._client_namespace,
         )
         return translate(self._world(), place)
