@@ -49,6 +49,10 @@ class started:  # noqa: N801 - reads as a function
     def __exit__(self, *error: object) -> None:
         self._server.__exit__(*error)
 
+    def restart_apiserver(self) -> None:
+        self._server.kill_apiserver()
+        self._server.start_apiserver()
+
 
 @pytest.fixture
 def namespace(api: Api) -> str:
@@ -172,3 +176,23 @@ def template(name: str, image: str) -> Json:
 
 def image(obj: Json) -> str:
     return str(obj["template"]["spec"]["containers"][0]["image"])
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_a_reflector_outlives_the_api_server(tmp_path: Path) -> None:
+    server = started("real", tmp_path)
+    with server as path:
+        api = Api.connect(str(path))
+        reflector = Reflector(api, CONFIGMAPS, parse=lambda obj: obj.get("data", {}), labels="app")
+        reflector.start()
+        assert reflector.synced.wait(PATIENCE)
+        api.create(CONFIGMAPS, "default", config("a", x="1"))
+        api.create(CONFIGMAPS, "default", config("b", x="1"))
+        eventually(lambda: len(reflector.items()) == 2, "both")
+        server.restart_apiserver()
+        api.delete(CONFIGMAPS, "default", "a")
+        api.patch(CONFIGMAPS, "default", "b", {"data": {"x": "2"}})
+        eventually(lambda: dict(reflector.items()) == {("default", "b"): {"x": "2"}}, "the last state")
+        reflector.stop()
+        api.close()

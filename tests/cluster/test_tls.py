@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import ssl
+import subprocess
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from scripted_apiserver import PATIENCE, Exchange, certificate, scripted, thing
+from scripted_apiserver import PATIENCE, Exchange, certificate, kubeconfig, scripted, thing
 
 from canaryd.cluster import errors as e
 from canaryd.cluster.resources import DEPLOYMENTS
+from canaryd.cluster.transport import Api
 
 
 def serving(cert: Path, key: Path) -> ssl.SSLContext:
@@ -68,3 +70,27 @@ def test_a_watch_can_be_closed_from_another_thread(tmp_path: Path) -> None:
         assert time.monotonic() - began < PATIENCE
         assert not reader.is_alive()
     assert rest == []
+
+
+def test_a_client_certificate_is_shown(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path)
+    context = serving(cert, key)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cert)
+    user = {"client-certificate": str(cert), "client-key": str(key)}
+    with scripted(tmp_path, lambda r: r.json({"a": 1}), tls=context) as server:
+        cluster = {"server": server.url, "certificate-authority": str(cert)}
+        api = Api.connect(str(kubeconfig(tmp_path / "mutual", cluster, user=user)))
+        assert api.get(DEPLOYMENTS, "a", "b") == {"a": 1}
+        api.close()
+
+
+def test_an_encrypted_key_is_an_error_and_not_a_question(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path)
+    locked = tmp_path / "locked.key"
+    command = ["openssl", "ec", "-in", str(key), "-out", str(locked), "-aes256", "-passout", "pass:secret"]
+    subprocess.run(command, check=True, capture_output=True)
+    user = {"client-certificate": str(cert), "client-key": str(locked)}
+    path = kubeconfig(tmp_path / "locked", {"server": "https://127.0.0.1:9"}, user=user)
+    with pytest.raises(e.Misconfigured, match="locked"):
+        Api.connect(str(path))
