@@ -88,7 +88,7 @@ def status(run: Run) -> Json:
         "gateClosed": run.gate_closed,
         "judge": run.evidence.to_json() if run.evidence else None,
         "verdict": run.verdict.to_json() if run.verdict else None,
-        "verdictDecision": run.verdict.decision if run.verdict else "",
+        "verdictDecision": run.verdict.decision if run.verdict else None,
         "watched": run.watched.to_json() if run.watched else None,
         "watch": run.watch.to_json() if run.watch else None,
         "rungRequests": run.rung_requests,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from analysis import Interval, Judge, JudgeConfig
+from analysis import Interval, Judge, JudgeConfig, Verdict
 from analysis.errors import AnalysisError
 from analysis.intervals import Blind, IntervalBuilder, Outcome, Pods, RunQuery
 from analysis.telemetry import WorkloadRef
@@ -107,26 +108,40 @@ class Measurer:
     ) -> Measured:
         assert run.policy is not None
         config = judge_config(run.policy)
-        judge, weight = Judge(config), run.wanted.traffic.weight
+        judge = Judge(config)
+        fresh = interval is not None and run.stage in (Stage.JUDGE, Stage.CONFIRM)
+        watched = run.stage is Stage.CONFIRM or run.wanted.traffic.weight > run.policy.last_judged
         evidence = run.evidence if run.evidence is not None else judge.start()
-        late = now - run.created > run.policy.deadline
-        if run.stage is Stage.CONFIRM or weight > run.policy.last_judged:
-            return self._watched(run, interval, config, rate, share)
-        if run.stage is Stage.JUDGE and interval is not None:
+        if fresh and not watched and interval is not None:
             evidence = judge.update(evidence, interval)
-        verdict = judge.verdict(evidence, deadline_passed=late) if evidence.intervals else None
-        return Measured(evidence=evidence, verdict=verdict, seen_share=share, request_rate=rate)
+        late = now - run.created > run.policy.deadline
+        measured = Measured(
+            evidence=evidence,
+            verdict=judge.verdict(evidence, deadline_passed=late) if evidence.intervals else None,
+            fresh=fresh,
+            seen_share=share,
+            request_rate=rate,
+        )
+        return self._watched(run, interval if fresh else None, config, measured) if watched else measured
 
     def _watched(
-        self, run: Run, interval: Interval | None, config: JudgeConfig, rate: float, share: float | None
+        self, run: Run, interval: Interval | None, config: JudgeConfig, measured: Measured
     ) -> Measured:
+        """Above the last judged rung, and after promotion: against limits learned while there was a baseline."""
+        assert measured.evidence is not None
         watch = Watch(config)
-        evidence = run.evidence if run.evidence is not None else Judge(config).start()
-        state = run.watched if run.watched is not None else watch.start(watch.learn(evidence))
-        if run.stage not in (Stage.JUDGE, Stage.CONFIRM) or interval is None:
-            return Measured(watched=state, seen_share=share, request_rate=rate)
-        state = watch.update(state, interval, arm="baseline" if run.stage is Stage.CONFIRM else "canary")
-        return Measured(watched=state, watch=watch.check(state), seen_share=share, request_rate=rate)
+        state = run.watched if run.watched is not None else watch.start(watch.learn(measured.evidence))
+        if interval is not None:
+            arm: Literal["canary", "baseline"] = "baseline" if run.stage is Stage.CONFIRM else "canary"
+            state = watch.update(state, interval, arm=arm)
+        return replace(
+            measured, verdict=_without_decision(measured.verdict), watched=state, watch=watch.check(state)
+        )
+
+
+def _without_decision(verdict: Verdict | None) -> Verdict | None:
+    """The figures of the judged rungs; above them they decide nothing any more."""
+    return replace(verdict, decision="continue") if verdict is not None else None
 
 
 def _receive(inbox: _Inbox, outcome: Outcome) -> None:

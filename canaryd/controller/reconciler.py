@@ -271,8 +271,8 @@ class Reconciler:
 
 
 def _explicit(body: Json) -> Json:
-    """A merge patch that also removes what is no longer there."""
-    optional = ("outcome", "hold", "policy", "stable", "judge", "verdict", "watched", "watch", "finishedAt")
+    """A merge patch that also removes what is no longer there; the last verdict stays for people to read."""
+    optional = ("outcome", "hold", "policy", "stable", "judge", "watched", "finishedAt")
     times = ("settledFrom", "judgedSince", "holdSince", "blindSince", "finished")
     return {
         **dict.fromkeys(optional),

@@ -85,7 +85,7 @@ def judge(run: Run, world: World, now: float) -> Run:
         if limit_passed:
             return fail(run, now, "HoldLimit", f"paused for longer than {policy.hold_limit:.0f} s")
         return _held(run, now, Hold.PAUSED, f"paused by request at {weight_of(run)} %")
-    missing = _missing(run, world, now)
+    missing = _missing(run, world, now) or ("" if measured.fresh else run.because)
     if missing:
         return _stay(run, world, now, missing)
     return _rise(run, world, now)
@@ -114,10 +114,11 @@ def _missing(run: Run, world: World, now: float) -> str:
     policy, verdict = run.policy, run.verdict
     assert policy is not None
     weight = weight_of(run)
-    if verdict is None or (weight > policy.last_judged and run.watch is None):
+    watched = weight > policy.last_judged
+    if verdict is None or (watched and run.watch is None):
         return world.measured.silent or f"no closed interval at {weight} % yet"
     requests = _canary_requests(run) - run.rung_requests
-    if weight <= policy.last_judged and requests < LEAST_REQUESTS:
+    if not watched and requests < LEAST_REQUESTS:
         return f"{requests} requests to the canary at {weight} %, needs {LEAST_REQUESTS}"
     held = now - (run.judged_since or now)
     if held < policy.step_min:

@@ -365,6 +365,7 @@ class Measured:
     verdict: Verdict | None = None
     watched: WatchState | None = None  # above the last judged rung, and after promotion
     watch: WatchVerdict | None = None
+    fresh: bool = False  # an interval of this tick is in the above
     seen_share: float | None = None
     request_rate: float = 0.0  # requests per second, both arms
     blind: str = ""  # why nothing can be measured

@@ -97,9 +97,7 @@ def _canary_pods(run: Run, world: World, now: float) -> Run:
     assert run.policy is not None
     size = canary_size(run.policy.steps[0], stable_ready(run, world), run.start_replicas)
     because = f"starting {size} canary pod{'s' if size > 1 else ''} of revision {run.revision}"
-    return run.to(
-        Stage.CANARY_PODS, now, because, wanted=replace(run.wanted, canary=size)
-    )
+    return run.to(Stage.CANARY_PODS, now, because, wanted=replace(run.wanted, canary=size))
 
 
 def canary_pods(run: Run, world: World, now: float) -> Run:

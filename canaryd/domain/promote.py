@@ -106,12 +106,12 @@ def confirm(run: Run, world: World, now: float) -> Run:
             reason="Blind",
             because=f"no evidence: {measured.blind}",
         )
-    if run.watch is None or now - (run.judged_since or now) < 2 * world.terms.scrape:
+    if not measured.fresh or now - (run.judged_since or now) < 2 * world.terms.scrape:
         return replace(run, hold=None, hold_since=None)
     return run.to(
         Stage.DRAIN,
         now,
-        f"revision {run.revision} is promoted; cleaning up",
+        f"revision {run.revision} is promoted",
         outcome=Outcome.SUCCEEDED,
         reason="Promoted",
         hold=None,

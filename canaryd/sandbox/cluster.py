@@ -115,7 +115,7 @@ class Sandbox:
         """canaryd as a process of its own against this cluster; not started yet. Its log is daemon.log."""
         settings = {
             "prometheus": {"url": self.prometheus.url, "scrape-interval": self.scrape, "timeout": "2s"},
-            "listen": {"probes": ""},
+            "listen": {"probes": "off"},
             "tick": max(self.scrape, 0.5),
             "settle": self.propagation + 0.5,
             "default-policy": default,

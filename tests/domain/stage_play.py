@@ -100,6 +100,7 @@ class Play:
         return Measured(
             verdict=verdict("promote", int(100 * self.now)),
             watch=WatchVerdict("continue", "", "", 0.0, 100.0) if watched else None,
+            fresh=True,
             request_rate=100.0,
         )
 

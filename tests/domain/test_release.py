@@ -24,7 +24,7 @@ from canaryd.domain.model import (
     Traffic,
     Wanted,
 )
-from tests.domain.stage_play import NEW, OLD, POLICY, Play, fresh_run, verdict
+from stage_play import NEW, OLD, POLICY, Play, fresh_run, verdict
 
 
 def at(stage: Stage, weight: int | None = None):  # type: ignore[no-untyped-def]
