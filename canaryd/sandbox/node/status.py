@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 from canaryd.cluster.resources import Json
+from canaryd.sandbox.controllers.model import format_time
 from canaryd.sandbox.node.spec import RestartPolicy
 
 Phase = Literal["Pending", "Running", "Succeeded", "Failed"]
@@ -109,7 +110,7 @@ def status_json(
         "hostIP": "127.0.0.1",
         "podIP": ip,
         "podIPs": [{"ip": ip}],
-        "startTime": rfc3339(start_time),
+        "startTime": format_time(start_time),
         "qosClass": "BestEffort",
         "conditions": [condition_json(kind, condition) for kind, condition in known.items()],
         "containerStatuses": [_container_json(container) for container in containers],
@@ -121,14 +122,13 @@ def status_json(
 
 def condition_json(kind: str, condition: Condition) -> Json:
     """One entry of a pod's `status.conditions`."""
-    result = {"type": kind, "status": str(condition.status), "lastTransitionTime": rfc3339(condition.since)}
+    result = {
+        "type": kind,
+        "status": str(condition.status),
+        "lastTransitionTime": format_time(condition.since),
+    }
     texts = {"reason": condition.reason, "message": condition.message}
     return result | {name: text for name, text in texts.items() if text}
-
-
-def rfc3339(moment: datetime) -> str:
-    """As Kubernetes writes times: UTC, whole seconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _container_json(container: ContainerState) -> Json:
@@ -149,9 +149,9 @@ def _state_json(state: Waiting | Running | Terminated) -> Json:
         case Waiting(reason, message):
             return {"waiting": {"reason": reason} | ({"message": message} if message else {})}
         case Running(started):
-            return {"running": {"startedAt": rfc3339(started)}}
+            return {"running": {"startedAt": format_time(started)}}
         case Terminated(code, message, started, finished):
-            times = {"startedAt": rfc3339(started), "finishedAt": rfc3339(finished)}
+            times = {"startedAt": format_time(started), "finishedAt": format_time(finished)}
             reason = "Completed" if code == 0 else "Error"
             text = {"message": message} if message else {}
             return {"terminated": {"exitCode": code, "reason": reason} | times | text}
