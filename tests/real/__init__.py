@@ -1,0 +1,1 @@
+"""What the real control plane does."""
