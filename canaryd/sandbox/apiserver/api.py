@@ -22,6 +22,7 @@ from canaryd.sandbox.apiserver.store import Snapshot, dump
 from canaryd.sandbox.apiserver.wire import decode_protobuf
 from canaryd.sandbox.apiserver.writes import Writes, Written
 
+_SUCCESS: Json = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 _PROTOBUF = "application/vnd.kubernetes.protobuf"
 _OBJECT_MEDIA = ("application/json", "application/yaml", _PROTOBUF)
 
@@ -92,6 +93,7 @@ class ResourceApi:
             case "delete":
                 return self._delete(resource, info, data)
             case "deletecollection":
+                self._needs_namespace(resource, info)
                 return self._delete_all(resource, info, data)
             case "create" if not info.path.name:
                 self._needs_namespace(resource, info)
@@ -177,19 +179,22 @@ class ResourceApi:
         if info.verb != "create":
             raise errors.method_not_allowed()
         delete(self._core, resource, (info.path.namespace, info.path.name), DeleteOptions(), info)
-        return Answer(201, dump({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))
+        return Answer(201, dump(_SUCCESS))
 
     def _bind(self, resource: ResourceType, info: RequestInfo, data: bytes) -> Answer:
-        """What a scheduler does: give a pod that waits to a node."""
+        """Give a pod its node: what a scheduler does. 409 if it has one."""
         if info.verb != "create":
             raise errors.method_not_allowed()
         found = self._found(resource, info)
-        node = ((self._body(info, data) or {}).get("target") or {}).get("name", "")
-        bound = found.body["spec"].get("nodeName", "")
-        if bound:
-            target = resource.target(info.path.name)
-            raise errors.conflict(target, f"pod {info.path.name} is already assigned to node \"{bound}\"")
-        body = found.copy()
-        body["spec"]["nodeName"] = node
-        self._writes.replace(resource, found, body, info)
-        return Answer(201, dump({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))
+        binding = self._body(info, data) or {}
+        node = (binding.get("target") or {}).get("name", "")
+        uid = (binding.get("metadata") or {}).get("uid") or found.body["metadata"]["uid"]
+        if not node:
+            cause = errors.required("target.name")
+            raise errors.invalid(errors.Target("", "bindings", "Binding", info.path.name), [cause])
+        held = found.body["spec"].get("nodeName")
+        if held or uid != found.body["metadata"]["uid"]:
+            why = f'pod {info.path.name} is already assigned to node "{held}"' if held else "the uid differs"
+            raise errors.conflict(errors.Target("", "pods/binding", "Binding", info.path.name), why)
+        self._writes.bind(resource, found, node, info)
+        return Answer(201, dump(_SUCCESS))

@@ -84,7 +84,8 @@ def _event_object(body: Json, _now: Moment) -> str:
 
 def _event_source(body: Json, _now: Moment) -> str:
     source = body.get("source") or {}
-    parts = [source.get("component") or body.get("reportingComponent"), source.get("host")]
+    parts = [source.get("component") or body.get("reportingComponent")]
+    parts.append(source.get("host") or body.get("reportingInstance"))
     return ", ".join(part for part in parts if part)
 
 
@@ -179,7 +180,7 @@ CORE: Mapping[str, list[Column]] = {
         wide("Source", _event_source),
         text("Message", _event_message),
         wide("First Seen", lambda body, now: now.age(body.get("firstTimestamp") or body.get("eventTime"))),
-        wide("Count", lambda body, _now: str(body.get("count") or 1)),
+        Column("Count", "integer", lambda body, _now: body.get("count") or 1, priority=1),
         Column("Name", "string", field("metadata", "name"), format="name", priority=1),
     ],
     "namespaces": [NAME, text("Status", field("status", "phase", default="")), AGE],

@@ -8,6 +8,16 @@ from typing import Any
 
 from canaryd.cluster.resources import Json
 
+_TOLERATIONS = tuple(
+    {
+        "key": f"node.kubernetes.io/{key}",
+        "operator": "Exists",
+        "effect": "NoExecute",
+        "tolerationSeconds": 300,
+    }
+    for key in ("not-ready", "unreachable")
+)
+
 
 def fill(target: Json, **defaults: Any) -> None:
     """Set each key that is absent."""
@@ -94,16 +104,16 @@ def pod_spec(spec: Json) -> None:
 
 
 def _template(holder: Json) -> None:
-    template = holder.get("template")
-    if isinstance(template, dict):
-        template.setdefault("metadata", {})
-        pod_spec(template.setdefault("spec", {}))
+    template = holder.setdefault("template", {})
+    template.setdefault("metadata", {})
+    pod_spec(template.setdefault("spec", {}))
 
 
 def _pod(body: Json) -> None:
     spec = body.setdefault("spec", {})
     pod_spec(spec)
-    fill(spec, enableServiceLinks=True)
+    fill(spec, enableServiceLinks=True, priority=0, preemptionPolicy="PreemptLowerPriority")
+    fill(spec, tolerations=[dict(toleration) for toleration in _TOLERATIONS])
 
 
 def _deployment(body: Json) -> None:
@@ -120,9 +130,6 @@ def _replica_set(body: Json) -> None:
     spec = body.setdefault("spec", {})
     fill(spec, replicas=1)
     _template(spec)
-    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
-    if labels and not body["metadata"].get("labels"):
-        body["metadata"]["labels"] = dict(labels)
 
 
 def _stateful_set(body: Json) -> None:
@@ -172,6 +179,11 @@ def _namespace(body: Json) -> None:
     fill(body.setdefault("status", {}), phase="Active")
 
 
+def _event(body: Json) -> None:
+    fill(body, source={}, firstTimestamp=None, lastTimestamp=None, eventTime=None)
+    fill(body, reportingComponent="", reportingInstance="")
+
+
 def _secret(body: Json) -> None:
     fill(body, type="Opaque")
     for key, value in (body.pop("stringData", None) or {}).items():
@@ -217,6 +229,7 @@ _BY_KIND: Mapping[str, Callable[[Json], None]] = {
     "Service": _service,
     "Endpoints": _endpoints,
     "Namespace": _namespace,
+    "Event": _event,
     "Secret": _secret,
     "PersistentVolumeClaim": _claim,
     "HorizontalPodAutoscaler": _autoscaler,

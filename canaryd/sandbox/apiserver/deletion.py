@@ -14,7 +14,7 @@ from canaryd.sandbox.apiserver.store import Snapshot
 
 ORPHAN = "orphan"
 FOREGROUND = "foregroundDeletion"
-_POLICIES = {"Orphan": ORPHAN, "Foreground": FOREGROUND, "Background": ""}
+_POLICIES = {"Foreground": FOREGROUND, "Background": "", "Orphan": ORPHAN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class DeleteOptions:
         if orphan is not None and not propagation:
             propagation = "Orphan" if orphan in (True, "true") else "Background"
         if propagation and propagation not in _POLICIES:
-            cause = errors.unsupported("propagationPolicy", propagation, [*_POLICIES])
-            raise errors.invalid(errors.Target("", "", "DeleteOptions"), [cause])
+            cause = errors.unsupported("propagationPolicy", propagation, [*_POLICIES, "nil"])
+            raise errors.invalid(errors.Target("meta.k8s.io", "", "DeleteOptions"), [cause])
         grace = body.get("gracePeriodSeconds", info.number("gracePeriodSeconds"))
         return cls(propagation, grace, preconditions.get("uid", ""), preconditions.get("resourceVersion", ""))
 
@@ -65,21 +65,31 @@ def delete(
     if not finalizers and not grace and not _holds_content(resource, old.body):
         if info.dry_run:
             return Deleted(old, removed=True)
-        return Deleted(core.remove(resource, key, info), removed=True)
+        return Deleted(_final(core.remove(resource, key, info)), removed=True)
     marked = _marked(core, resource, old.body, finalizers, grace)
     if marked == old.body or info.dry_run:
         return Deleted(old, removed=False)
     return Deleted(core.commit(resource, key, marked, info), removed=False)
 
 
+def _final(last: Snapshot) -> Snapshot:
+    """A pod that had time to end is shown without any left."""
+    meta = last.body["metadata"]
+    if not meta.get("deletionGracePeriodSeconds"):
+        return last
+    return Snapshot({**last.body, "metadata": {**meta, "deletionGracePeriodSeconds": 0}}, last.revision)
+
+
 def _precondition(target: errors.Target, old: Snapshot, options: DeleteOptions) -> None:
     meta = old.body["metadata"]
-    pairs = (("UID", options.uid, meta["uid"]),
-             ("ResourceVersion", options.resource_version, meta["resourceVersion"]))  # fmt: skip
-    for what, wanted, found in pairs:
+    pairs = (
+        ("UID", options.uid, meta["uid"], "have been deleted and then recreated"),
+        ("ResourceVersion", options.resource_version, meta["resourceVersion"], "have been modified"),
+    )
+    for what, wanted, found, guess in pairs:
         if wanted and wanted != found:
-            why = f"Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
-            raise errors.conflict(target, why)
+            why = f"the {what} in the precondition ({wanted}) does not match the {what} in record ({found})"
+            raise errors.conflict(target, f"{why}. The object might {guess}")
 
 
 def _finalizers(resource: ResourceType, body: Json, options: DeleteOptions) -> list[str]:

@@ -82,9 +82,10 @@ class StatusError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         }
+        if self.reason:
+            status["reason"] = self.reason
         if self.details is not None:
             status["details"] = self.details
         return status
@@ -125,6 +126,18 @@ def no_such_path() -> StatusError:
     return StatusError(404, "NotFound", "the server could not find the requested resource", {})
 
 
+class NotServed(StatusError):  # noqa: N818 - the word of the API
+    """404 for a group or a custom kind that is not there at all: the one answer that is no Status."""
+
+    def __init__(self) -> None:
+        super().__init__(404, "NotFound", "404 page not found\n")
+
+
+def internal(message: str) -> StatusError:
+    """A 500 without a reason, which is how the server passes on what it did not foresee."""
+    return StatusError(500, "", message)
+
+
 def already_exists(target: Target) -> StatusError:
     return StatusError(
         409, "AlreadyExists", f'{target.resource} "{target.name}" already exists', target.details()
@@ -155,6 +168,11 @@ def bad_request(message: str) -> StatusError:
 def forbidden(target: Target, why: str, causes: Sequence[Cause] = ()) -> StatusError:
     message = f'{target.resource} "{target.name}" is forbidden: {why}'
     return StatusError(403, "Forbidden", message, target.details(causes=causes))
+
+
+def undecodable(kind: str, version: str, why: str) -> str:
+    """The message for a body that does not fit its kind."""
+    return f'{kind} in version "{version}" cannot be handled as a {kind}: {why}'
 
 
 def expired(message: str) -> StatusError:

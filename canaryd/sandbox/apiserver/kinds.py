@@ -67,10 +67,13 @@ class ResourceType:
     def target(self, name: str = "") -> Target:
         return Target(self.group, self.plural, self.kind, name)
 
-    def knows_field(self, label: str) -> bool:
-        if label == "metadata.namespace":
-            return self.namespaced
-        return label == "metadata.name" or label in self.fields
+    def unknown_field(self, label: str) -> str:
+        """Why a field selector on `label` is refused; empty if it is not."""
+        if label in ("metadata.name", "metadata.namespace") or label in self.fields:
+            return ""
+        if self.fields or self.custom:
+            return f"field label not supported: {label}"
+        return f'"{label}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 def _core(plural: str, kind: str, *short: str, **more: object) -> ResourceType:

@@ -42,6 +42,7 @@ _VALUE_RULE = (
 )
 _LONGEST_ANNOTATIONS = 256 * 1024
 
+_STANDARD_FINALIZERS = frozenset({"orphan", "foregroundDeletion", "kubernetes"})
 _LABEL_NAMED = frozenset({"namespaces"})
 _LABEL_1035_NAMED = frozenset({"services"})
 
@@ -127,7 +128,7 @@ def _finalizer_causes(meta: Json, old: Json | None) -> list[Cause]:
     for index, name in enumerate(finalizers):
         path = f"metadata.finalizers[{index}]"
         causes += [bad_value(path, name, problem) for problem in qualified_name_problems(name)]
-        if "/" not in name and name not in ("orphan", "foregroundDeletion", "kubernetes") and "." not in name:
+        if "/" not in name and name not in _STANDARD_FINALIZERS:
             detail = "name is neither a standard finalizer name nor is it fully qualified"
             causes.append(bad_value(path, name, detail))
     if old is not None and old.get("deletionTimestamp"):
@@ -148,7 +149,11 @@ def metadata_causes(resource: ResourceType, body: Json, old: Json | None) -> lis
     """What is wrong with an object's metadata; `old` is its state before, None when it is created."""
     meta = body["metadata"]
     name = meta.get("name", "")
+    prefix = meta.get("generateName", "")
     causes = []
+    if old is None and prefix:
+        problems = name_problems(resource, prefix, prefix=True)
+        causes += [bad_value("metadata.generateName", prefix, problem) for problem in problems]
     if not name:
         causes.append(required("metadata.name", "name or generateName is required"))
     elif old is None:

@@ -44,8 +44,6 @@ def _json_patch(document: Json, operations: Any) -> Json:
         raise StatusError(413, "RequestEntityTooLarge", message)
     try:
         patched: Json = jsonpatch.JsonPatch(operations).apply(document, in_place=True)
-    except jsonpatch.InvalidJsonPatch as error:
-        raise bad_request(str(error)) from error
     except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError, KeyError) as error:
         message = "the server rejected our request due to an error in our request"
         raise StatusError(422, "Invalid", message, {}) from error

@@ -33,6 +33,8 @@ class Preparation:
         match resource.kind:
             case "Pod":
                 body["status"] = {"phase": "Pending", "qosClass": _quality(body["spec"])}
+            case "ReplicaSet":
+                body["status"] = {"replicas": 0}
             case "Namespace":
                 body["status"] = {"phase": "Active"}
             case "PersistentVolumeClaim":
@@ -43,13 +45,13 @@ class Preparation:
             case "CustomResourceDefinition":
                 body["status"] = established(body, now)
 
-    def update(self, resource: ResourceType, body: Json, old: Json, now: str) -> None:
-        """Carry over what the server owns, and count the generation."""
+    def update(self, resource: ResourceType, body: Json, old: Json, now: str, *, main: bool) -> None:
+        """Carry over what the server owns; a write to the `main` resource counts the generation."""
         if resource.kind == "Service" and not resource.custom:
             self._keep_addresses(body["spec"], old["spec"])
         if resource.kind == "CustomResourceDefinition" and not resource.custom:
             body["status"] = established(body, now)
-        if resource.generation:
+        if resource.generation and main:
             before = old["metadata"].get("generation", 0)
             body["metadata"]["generation"] = before + (1 if _wants_more(resource, body, old) else 0)
 

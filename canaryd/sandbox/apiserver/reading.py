@@ -7,7 +7,7 @@ import json
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from canaryd.sandbox.apiserver.errors import StatusError, bad_request, expired
+from canaryd.sandbox.apiserver.errors import StatusError, bad_request, expired, internal
 from canaryd.sandbox.apiserver.kinds import ResourceType
 from canaryd.sandbox.apiserver.paths import RequestInfo
 from canaryd.sandbox.apiserver.selectors import Selection, parse_fields, parse_labels
@@ -28,7 +28,7 @@ class Page:
 
 def selection_of(resource: ResourceType, info: RequestInfo) -> Selection:
     """What the request selects; a malformed selector is a 400."""
-    fields = parse_fields(info.query.get("fieldSelector", ""), resource.knows_field)
+    fields = parse_fields(info.query.get("fieldSelector", ""), resource.unknown_field)
     where = tuple((_stored_path(resource, label), equal, value) for label, equal, value in fields)
     return Selection(info.path.namespace, parse_labels(info.query.get("labelSelector", "")), where)
 
@@ -47,7 +47,8 @@ def revision_of(text: str) -> int:
     try:
         return int(text or "0")
     except ValueError:
-        raise bad_request(f'Invalid value: "{text}": resourceVersion: must be an unsigned integer') from None
+        why = f'strconv.ParseUint: parsing "{text}": invalid syntax'
+        raise internal(f'resourceVersion: Invalid value: "{text}": {why}') from None
 
 
 class Reader:
@@ -66,8 +67,10 @@ class Reader:
             return self._next_page(token, limit, info)
         asked = revision_of(info.query.get("resourceVersion", ""))
         if asked > self._store.revision:
-            message = f"Too large resource version: {asked}, current: {self._store.revision}"
-            raise StatusError(504, "Timeout", message, {"retryAfterSeconds": 1}, retry_after=1)
+            message = f"Timeout: Too large resource version: {asked}, current: {self._store.revision}"
+            cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+            details = {"causes": [cause], "retryAfterSeconds": 1}
+            raise StatusError(504, "Timeout", message, details, retry_after=1)
         items = [s for _, s in self._store.all(resource.store_key) if selection.matches(s.body)]
         if not limit or len(items) <= limit:
             return Page(items, self._store.revision)
@@ -86,7 +89,7 @@ class Reader:
         try:
             revision, start = json.loads(base64.urlsafe_b64decode(token))
         except ValueError:
-            raise bad_request("continue key is not valid") from None
+            raise bad_request("invalid continue token: continue key is not valid") from None
         items = self._paged.get((revision, self._scope(info)))
         if items is None:
             raise expired(

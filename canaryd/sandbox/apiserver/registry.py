@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from canaryd.cluster.resources import Json
 from canaryd.sandbox.apiserver.definitions import CustomResource, custom_resource
-from canaryd.sandbox.apiserver.errors import no_such_path
+from canaryd.sandbox.apiserver.errors import NotServed, no_such_path
 from canaryd.sandbox.apiserver.kinds import BUILTINS, ResourceType
 from canaryd.sandbox.apiserver.paths import ApiPath
+
+_BUILTIN_GROUPS = frozenset(kind.group for kind in BUILTINS)
 
 
 class Registry:
@@ -25,7 +27,7 @@ class Registry:
         """The type that a path addresses; 404 where nothing of the kind is served."""
         found = self._types.get((path.group, path.plural))
         if found is None or path.version not in found.versions:
-            raise no_such_path()
+            raise no_such_path() if path.group in _BUILTIN_GROUPS else NotServed()
         if bool(path.namespace) and not found.namespaced:
             raise no_such_path()
         return found

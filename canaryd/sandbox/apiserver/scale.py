@@ -6,7 +6,7 @@ from typing import Any
 
 from canaryd.cluster.resources import Json
 from canaryd.sandbox.apiserver.columns import selector_text
-from canaryd.sandbox.apiserver.errors import bad_value, invalid, no_such_path
+from canaryd.sandbox.apiserver.errors import StatusError, bad_value, invalid, no_such_path
 from canaryd.sandbox.apiserver.kinds import ResourceType, ScalePaths
 from canaryd.sandbox.apiserver.patches import apply_patch
 from canaryd.sandbox.apiserver.paths import RequestInfo
@@ -30,8 +30,8 @@ def _paths(resource: ResourceType) -> ScalePaths:
     return resource.scale
 
 
-def scale_of(resource: ResourceType, snapshot: Snapshot) -> Json:
-    """The Scale of an object; 404 for a kind that has none."""
+def scale_of(resource: ResourceType, snapshot: Snapshot, *, writing: bool = False) -> Json:
+    """The Scale of an object; 404 for a kind that has none, 500 (if not for `writing`) without a size."""
     paths = _paths(resource)
     selector = _read(snapshot.body, paths.selector) if paths.selector else None
     text = selector_text(selector) if isinstance(selector, dict) else selector
@@ -39,18 +39,23 @@ def scale_of(resource: ResourceType, snapshot: Snapshot) -> Json:
     if text:
         status["selector"] = text
     meta = snapshot.body["metadata"]
+    replicas = _read(snapshot.body, paths.replicas)
+    if replicas is None and not writing:
+        path = "." + ".".join(paths.replicas)
+        why = f'Internal error occurred: the spec replicas field "{path}" does not exist'
+        raise StatusError(500, "InternalError", why)
     return {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": {key: meta[key] for key in _SHOWN if key in meta},
-        "spec": {"replicas": _read(snapshot.body, paths.replicas) or 0},
+        "spec": {"replicas": replicas} if replicas else {},
         "status": status,
     }
 
 
 def scaled(resource: ResourceType, snapshot: Snapshot, change: Any, info: RequestInfo) -> Json:
     """The object, as its client would write it, with the size that a PUT or PATCH of its Scale asks for."""
-    scale = scale_of(resource, snapshot)
+    scale = scale_of(resource, snapshot, writing=True)
     if info.verb == "patch":
         scale["metadata"].pop("resourceVersion")
         scale = apply_patch(info.content_type, _SCALE, scale, change)

@@ -64,7 +64,7 @@ class _Parser:
         return tokens
 
     def error(self, why: str) -> Exception:
-        return bad_request(f"unable to parse requirement: {why} in {self.text!r}")
+        return bad_request(f"unable to parse requirement: {why}")
 
     def peek(self) -> str:
         return self.tokens[self.at] if self.at < len(self.tokens) else ""
@@ -101,7 +101,7 @@ class _Parser:
             case ">" | "<":
                 return Requirement(key, ">" if operator == ">" else "<", frozenset({self.number()}))
             case _:
-                raise self.error(f"found '{operator}', expected: in, notin, =, ==, !=, gt, lt")
+                raise self.error(f"found '{operator}', expected: '=', '!=', '==', 'in', notin'")
 
     def key(self) -> str:
         token = self.take()
@@ -126,7 +126,7 @@ class _Parser:
 
     def value_set(self) -> frozenset[str]:
         if self.take() != "(":
-            raise self.error("found no '(' after 'in' or 'notin'")
+            raise self.error("found no '(' after 'in' or 'notin', expected: '('")
         values = {""} if self.peek() in (",", ")") else {self.value()}
         while (found := self.take()) != ")":
             if found != ",":
@@ -140,16 +140,16 @@ def parse_labels(text: str) -> tuple[Requirement, ...]:
     return tuple(_Parser(text).requirements()) if text.strip() else ()
 
 
-def parse_fields(text: str, known: Callable[[str], bool]) -> tuple[tuple[str, bool, str], ...]:
+def parse_fields(text: str, unknown: Callable[[str], str]) -> tuple[tuple[str, bool, str], ...]:
     """Parse a field selector into (field, wanted equal, value); an unknown field is a 400."""
     terms = []
     for term in filter(None, (part.strip() for part in text.split(","))):
         found = re.fullmatch(r"([^=!]+?)(==|!=|=)(.*)", term)
         if found is None:
-            raise bad_request(f"invalid field selector: '{text}'; can't understand '{term}'")
+            raise bad_request(f"invalid selector: '{text}'; can't understand '{term}'")
         field, operator, value = found.groups()
-        if not known(field):
-            raise bad_request(f"field label not supported: {field}")
+        if why := unknown(field):
+            raise bad_request(why)
         terms.append((field, operator != "!=", value))
     return tuple(terms)
 

@@ -144,7 +144,6 @@ class ApiServer:
             if self._core.store.get("namespaces", ("", name)) is None:
                 info = RequestInfo("create", ApiPath("", "v1", "namespaces"), {}, user_agent="apiserver")
                 writes.create(resource, {"metadata": {"name": name}}, info)
-        self._core.store.compact()
 
     def _call(self, function: Callable[[], None]) -> None:
         """Run a function on the server's loop and wait for it."""

@@ -11,7 +11,7 @@ from canaryd.sandbox.apiserver import errors, openapi
 from canaryd.sandbox.apiserver.api import Answer, ResourceApi, refusal
 from canaryd.sandbox.apiserver.core import Core
 from canaryd.sandbox.apiserver.discovery import VERSION, Discovery
-from canaryd.sandbox.apiserver.errors import StatusError
+from canaryd.sandbox.apiserver.errors import NotServed, StatusError
 from canaryd.sandbox.apiserver.paths import ApiPath, RequestInfo, parse_path, verb_of
 from canaryd.sandbox.apiserver.store import dump
 from canaryd.sandbox.apiserver.streams import LogProvider, serve_log, serve_watch
@@ -46,6 +46,8 @@ class Frontend:
             if path is None:
                 return self._static(request)
             return await self._resource(request, path)
+        except NotServed as error:
+            return web.Response(status=error.code, text=error.message)
         except StatusError as error:
             return _response(refusal(error))
 
@@ -80,7 +82,7 @@ class Frontend:
         if path.startswith("/openapi/"):
             document, media = self._openapi.document(path)
             return _response(Answer(200, document, media=media))
-        raise errors.no_such_path()
+        raise errors.NotServed
 
 
 def _response(answer: Answer) -> web.Response:

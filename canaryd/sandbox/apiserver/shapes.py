@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from canaryd.cluster.resources import Json
-from canaryd.sandbox.apiserver.errors import bad_request
+from canaryd.sandbox.apiserver.errors import bad_request, undecodable
 from canaryd.sandbox.apiserver.kinds import ResourceType
 
 _SPECIAL_MODELS = {
@@ -32,6 +32,9 @@ _SCALARS: dict[str, tuple[type, ...]] = {
     "float": (int, float),
 }
 _CONTAINER = re.compile(r"(?i:(?P<container>list|dict))[\[(](?:str, ?)?(?P<inner>.+)[\])]")
+_PRECISE_TIMES = frozenset({"renewTime", "acquireTime", "eventTime", "lastObservedTime"})
+_PRECISE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _GO_TYPES = {"int": "int32", "str": "string", "bool": "bool", "float": "float64", "datetime": "string",
              "bytearray": "[]uint8"}  # fmt: skip
 
@@ -86,6 +89,7 @@ class Decoder:
     """Checks one object against its model; collects unknown fields and drops them and all nulls."""
 
     kind: str
+    version: str
     unknown: list[str] = field(default_factory=list)
 
     def decode(self, model: str, body: Json, path: str = "", *, root: bool = False) -> None:
@@ -133,16 +137,27 @@ class Decoder:
         fits = isinstance(value, (*_SCALARS[kind], int, float) if quantity else _SCALARS[kind])
         fits = fits and (kind == "bool" or not isinstance(value, bool))
         self._expect(fits, value, path, owner, _GO_TYPES[kind])
+        if kind == "datetime":
+            self._time(str(value), path)
+
+    def _time(self, value: str, path: str) -> None:
+        """Times are RFC 3339; those with microseconds want exactly six digits, as in Go's layout."""
+        precise = path.rpartition(".")[2] in _PRECISE_TIMES
+        if not (_PRECISE_TIME if precise else _TIME).fullmatch(value):
+            layout = "2006-01-02T15:04:05.000000Z07:00" if precise else "2006-01-02T15:04:05Z07:00"
+            why = f'{path}: parsing time "{value}" as "{layout}": cannot parse'
+            raise bad_request(undecodable(self.kind, self.version, why))
 
     def _expect(self, fits: bool, value: object, path: str, owner: str, wanted: str) -> None:
         if not fits:
             struct = owner.removeprefix("V1").removeprefix("V2").removeprefix("Core").removeprefix("Events")
             where = f"Go struct field {struct}.{path} of type {wanted}"
-            raise bad_request(f"json: cannot unmarshal {_go_kind(value)} into {where}")
+            why = f"json: cannot unmarshal {_go_kind(value)} into {where}"
+            raise bad_request(undecodable(self.kind, self.version, why))
 
 
-def decode_builtin(resource: ResourceType, body: Json) -> list[str]:
+def decode_builtin(resource: ResourceType, body: Json, version: str) -> list[str]:
     """Drop from `body` what the kind does not have; the answer lists it. A wrong type is a 400."""
-    decoder = Decoder(resource.kind)
+    decoder = Decoder(resource.kind, version)
     decoder.decode(model_of(resource), body, root=True)
     return decoder.unknown

@@ -71,7 +71,7 @@ class Store:
 
     def __init__(self, history: int = 10_000) -> None:
         self.revision = 1
-        self.compacted = 1
+        self.compacted = 0
         """Changes up to this revision are forgotten; a watch can only start from here on."""
         self._history: deque[Change] = deque()
         self._limit = history

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from canaryd.cluster.resources import Json
-from canaryd.sandbox.apiserver.errors import bad_request
+from canaryd.sandbox.apiserver.errors import bad_request, internal
 
 _ORDER = "$setElementOrder/"
 _DELETE = "$deleteFromPrimitiveList/"
@@ -90,16 +90,20 @@ def _merge_map(target: Json, patch: Json, shape: Shape) -> Json:
         raise bad_request(f'Invalid value: "{directive}": unrecognized $patch directive')
     if "$retainKeys" in patch:
         _retain(target, patch)
+    before = {
+        key.removeprefix(_ORDER): target.get(key.removeprefix(_ORDER))
+        for key in patch
+        if key.startswith(_ORDER)
+    }
     for key, value in patch.items():
         if key.startswith(_DELETE):
             _remove_scalars(target, key.removeprefix(_DELETE), value)
-        elif key.startswith(_ORDER):
-            _order(target, patch, key.removeprefix(_ORDER), shape)
         elif not key.startswith("$"):
             _set(target, key, value, shape.fields.get(key, _NOTHING))
-    # An order without any change to the list stands alone; one with a change must come after it.
-    for key in [key for key in patch if key.startswith(_ORDER)]:
-        _order(target, patch, key.removeprefix(_ORDER), shape)
+    for key, old in before.items():
+        if isinstance(target.get(key), list) and isinstance(patch[_ORDER + key], list):
+            merge_key = shape.fields.get(key, _NOTHING).key
+            target[key] = _ordered(target[key], patch[_ORDER + key], old or [], merge_key)
     return target
 
 
@@ -125,14 +129,14 @@ def _set(target: Json, key: str, value: Any, shape: Shape) -> None:
         target[key] = _merge_list(current if isinstance(current, list) else [], value, shape)
     elif isinstance(value, list) and shape.scalars:
         known = current if isinstance(current, list) else []
-        target[key] = known + [item for item in dict.fromkeys(value) if item not in known]
+        target[key] = _ordered(list(dict.fromkeys(known + value)), value, known, "")
     else:
         target[key] = value
 
 
 def _identity(item: Any, shape: Shape) -> Any:
     if not isinstance(item, dict) or shape.key not in item:
-        raise bad_request(f"map: {item} does not contain declared merge key: {shape.key}")
+        raise internal(f"map: {item} does not contain declared merge key: {shape.key}")
     return item[shape.key]
 
 
@@ -150,7 +154,7 @@ def _merge_list(current: list[Any], patch: list[Any], shape: Shape) -> list[Any]
             result[found[0]] = _merge_map(result[found[0]], item, shape)
         else:
             result.append(_merge_map({}, item, shape))
-    return result
+    return _ordered(result, patch, current, shape.key)
 
 
 def _remove_scalars(target: Json, key: str, values: Any) -> None:
@@ -158,28 +162,23 @@ def _remove_scalars(target: Json, key: str, values: Any) -> None:
         target[key] = [item for item in target[key] if item not in values]
 
 
-def _order(target: Json, patch: Json, key: str, shape: Shape) -> None:
-    """Put the listed items in the patch's order; the others keep their place among the old ones."""
-    items = target.get(key)
-    wanted = patch[_ORDER + key]
-    if not isinstance(items, list) or not isinstance(wanted, list):
-        return
-    merge_key = shape.fields.get(key, _NOTHING).key
+def _ordered(merged: list[Any], wanted: list[Any], before: list[Any], merge_key: str) -> list[Any]:
+    """Put the items of `wanted` in its order; the others keep their place among the items of `before`."""
 
     def identity(item: Any) -> Any:
         return item.get(merge_key) if merge_key and isinstance(item, dict) else item
 
-    rank = {identity(item): position for position, item in enumerate(wanted)}
-    before = {identity(item): position for position, item in enumerate(items)}
-    added = {identity(item) for item in patch.get(key) or [] if isinstance(item, (dict, str))}
-    others = [item for item in items if identity(item) not in rank]
-    listed = sorted((item for item in items if identity(item) in rank), key=lambda item: rank[identity(item)])
-    merged: list[Any] = []
+    rank = {identity(item): position for position, item in reversed(list(enumerate(wanted)))}
+    place = {identity(item): position for position, item in enumerate(before)}
+    others = sorted(
+        (item for item in merged if identity(item) not in rank), key=lambda item: place.get(identity(item), 0)
+    )
+    listed = sorted(
+        (item for item in merged if identity(item) in rank), key=lambda item: rank[identity(item)]
+    )
+    result: list[Any] = []
     while others and listed:
-        old_place = before[identity(listed[0])]
-        is_new = identity(listed[0]) in added and old_place >= len(items) - len(added)
-        if not is_new and before[identity(others[0])] < old_place:
-            merged.append(others.pop(0))
-        else:
-            merged.append(listed.pop(0))
-    target[key] = merged + others + listed
+        left, right = place.get(identity(others[0])), place.get(identity(listed[0]))
+        comes_first = left is not None and right is not None and left < right
+        result.append(others.pop(0) if comes_first else listed.pop(0))
+    return result + others + listed

@@ -60,7 +60,7 @@ class StructuralSchema:
         return dropped
 
     def default(self, body: Json) -> None:
-        """Fill in the schema's defaults, and drop nulls that it does not allow but has a default for."""
+        """Fill in the schema's defaults, after dropping the nulls that it does not allow."""
         _default(self.schema, body, root=True)
 
     def errors(self, body: Json) -> list[Cause]:
@@ -107,7 +107,9 @@ def _default(schema: Json, value: Any, *, root: bool = False) -> None:
     for key, inner in known.items():
         if root and key in _KEPT:
             continue
-        if "default" in inner and (key not in value or (value[key] is None and not inner.get("nullable"))):
+        if key in value and value[key] is None and not inner.get("nullable"):
+            del value[key]
+        if "default" in inner and key not in value:
             value[key] = copy.deepcopy(inner["default"])
         if key in value:
             _default(inner, value[key])
@@ -176,11 +178,13 @@ def _causes(error: ValidationError) -> list[Cause]:
             return [_wrong_type(path, value, limit)]
         case "enum":
             return [unsupported(path, value, [choice for choice in limit if choice is not None])]
+    if error.validator in ("minItems", "maxItems", "minProperties", "maxProperties"):
+        value = len(value)
     return [bad_value(path, _brief(value), _describe(error, path))]
 
 
 def _wrong_type(path: str, value: object, wanted: str | list[str]) -> Cause:
-    name = wanted if isinstance(wanted, str) else wanted[0]
+    name = wanted if isinstance(wanted, str) else ",".join(kind for kind in wanted if kind != "null")
     found = _JSON_TYPES[type(value).__name__]
     return bad_type(path, found, f"{path} in body must be of type {name}: {shown(found)}")
 
@@ -209,7 +213,8 @@ _SENTENCES = {
 def _describe(error: ValidationError, path: str) -> str:
     kind = str(error.validator)
     if kind in _SENTENCES:
-        return f"{path} in body " + _SENTENCES[kind].format(error.validator_value)
+        sentence = f"{path} in body " + _SENTENCES[kind].format(error.validator_value)
+        return f"{sentence}: {shown(error.instance)}" if kind == "format" else sentence
     match kind:
         case "oneOf":
             found = "none valid" if error.context else "2 or more valid"

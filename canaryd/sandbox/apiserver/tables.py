@@ -82,7 +82,7 @@ class TableMaker:
     def _definition(column: Column) -> Json:
         return {
             "name": column.name,
-            "type": column.type if column.type != "date" else "string",
+            "type": column.type,
             "format": column.format,
             "description": column.description,
             "priority": column.priority,

@@ -28,7 +28,9 @@ _ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 _PORT_RANGE = "must be between 1 and 65535, inclusive"
 _NOT_NEGATIVE = "must be greater than or equal to 0"
 _ENV_RULE = (
-    "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.'"
+    "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', and "
+    "must not start with a digit (e.g. 'my.env-name',  or 'MY_ENV.NAME',  or 'MyEnvName1', regex used for "
+    "validation is '[-._a-zA-Z][-._a-zA-Z0-9]*')"
 )
 _PERCENT_RULE = (
     "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex "
@@ -46,7 +48,7 @@ def _port_causes(ports: Iterable[Json], path: str, key: str) -> list[Cause]:
     for index, port in enumerate(ports):
         where = f"{path}[{index}]"
         number = port.get(key)
-        if number is None:
+        if not number:
             causes.append(required(f"{where}.{key}"))
         elif not 1 <= number <= 65535:
             causes.append(bad_value(f"{where}.{key}", number, _PORT_RANGE))
@@ -55,7 +57,7 @@ def _port_causes(ports: Iterable[Json], path: str, key: str) -> list[Cause]:
     return causes
 
 
-def _container_causes(containers: list[Json], path: str) -> list[Cause]:
+def _container_causes(containers: list[Json], volumes: set[str], path: str) -> list[Cause]:
     causes: list[Cause] = []
     seen: set[str] = set()
     for index, container in enumerate(containers):
@@ -77,27 +79,20 @@ def _container_causes(containers: list[Json], path: str) -> list[Cause]:
                 causes.append(required(f"{where}.env[{at}].name"))
             elif not _ENV_NAME.fullmatch(given):
                 causes.append(bad_value(f"{where}.env[{at}].name", given, _ENV_RULE))
-    return causes
-
-
-def _mount_causes(spec: Json, path: str) -> list[Cause]:
-    volumes = {volume.get("name") for volume in spec.get("volumes", ())}
-    causes = []
-    for index, container in enumerate(spec.get("containers", ())):
         for at, mount in enumerate(container.get("volumeMounts", ())):
             if mount.get("name") not in volumes:
-                where = f"{path}.containers[{index}].volumeMounts[{at}].name"
-                causes.append(Cause(where, "FieldValueNotFound", f"Not found: {shown(mount.get('name'))}"))
+                message = f"Not found: {shown(mount.get('name'))}"
+                causes.append(Cause(f"{where}.volumeMounts[{at}].name", "FieldValueNotFound", message))
     return causes
 
 
 def pod_spec_causes(spec: Json, path: str) -> list[Cause]:
+    volumes = {volume.get("name", "") for volume in spec.get("volumes", ())}
     causes = []
     if not spec.get("containers"):
         causes.append(required(f"{path}.containers"))
-    causes += _container_causes(spec.get("containers") or [], f"{path}.containers")
-    causes += _container_causes(spec.get("initContainers") or [], f"{path}.initContainers")
-    causes += _mount_causes(spec, path)
+    causes += _container_causes(spec.get("containers") or [], volumes, f"{path}.containers")
+    causes += _container_causes(spec.get("initContainers") or [], volumes, f"{path}.initContainers")
     allowed = ("Always", "Never", "OnFailure")
     if spec.get("restartPolicy") not in allowed:
         causes.append(unsupported(f"{path}.restartPolicy", spec.get("restartPolicy"), allowed))
@@ -121,25 +116,23 @@ def requirements_of(selector: Json) -> tuple[Requirement, ...]:
 
 def _selector_causes(spec: Json, old: Json | None) -> list[Cause]:
     selector = spec.get("selector")
+    labels = spec["template"]["metadata"].get("labels") or {}
+    mismatch = "`selector` does not match template `labels`"
     if selector is None:
-        return [required("spec.selector")]
+        return [required("spec.selector"), bad_value("spec.template.metadata.labels", labels, mismatch)]
     causes = label_causes(selector.get("matchLabels"), "spec.selector.matchLabels")
     if not selector.get("matchLabels") and not selector.get("matchExpressions"):
         return [bad_value("spec.selector", selector, "empty selector is invalid for deployment")]
+    if not all(requirement.holds(labels) for requirement in requirements_of(selector)):
+        causes.append(bad_value("spec.template.metadata.labels", labels, mismatch))
     if old is not None and old["spec"].get("selector") != selector:
         causes.append(bad_value("spec.selector", selector, _IMMUTABLE))
-    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
-    if not all(requirement.holds(labels) for requirement in requirements_of(selector)):
-        detail = "`selector` does not match template `labels`"
-        causes.append(bad_value("spec.template.metadata.labels", labels, detail))
     return causes
 
 
 def _template_causes(spec: Json) -> list[Cause]:
-    template = spec.get("template")
-    if template is None:
-        return [required("spec.template")]
-    causes = label_causes((template.get("metadata") or {}).get("labels"), "spec.template.metadata.labels")
+    template = spec["template"]
+    causes = label_causes(template["metadata"].get("labels"), "spec.template.metadata.labels")
     causes += pod_spec_causes(template["spec"], "spec.template.spec")
     if template["spec"].get("restartPolicy") in ("Never", "OnFailure"):
         causes.append(
@@ -166,7 +159,7 @@ def _deployment(body: Json, old: Json | None) -> list[Cause]:
     causes += _selector_causes(spec, old) + _template_causes(spec)
     strategy = spec["strategy"]
     if strategy["type"] not in ("Recreate", "RollingUpdate"):
-        return [*causes, unsupported("spec.strategy.type", strategy["type"], ["Recreate", "RollingUpdate"])]
+        return [*causes, unsupported("spec.strategy", strategy, ["Recreate", "RollingUpdate"])]
     rolling = strategy.get("rollingUpdate")
     if strategy["type"] == "Recreate" and rolling:
         detail = "may not be specified when strategy `type` is 'Recreate'"
@@ -209,8 +202,8 @@ def _pod(body: Json, old: Json | None) -> list[Cause]:
 
 
 def _frozen_pod(spec: Json) -> Json:
-    """The part of a pod's spec that never changes; binding to a node is let through for whoever schedules."""
-    frozen = {key: value for key, value in spec.items() if key not in (*_POD_MUTABLE, "nodeName")}
+    """The part of a pod's spec that never changes."""
+    frozen = {key: value for key, value in spec.items() if key not in _POD_MUTABLE}
     for kind in ("containers", "initContainers"):
         if kind in frozen:
             frozen[kind] = [{**container, "image": ""} for container in frozen[kind]]

@@ -43,7 +43,8 @@ def seen(resource: ResourceType, version: str, body: Json) -> Json:
 def text_of(resource: ResourceType, version: str, snapshot: Snapshot, *, typed: bool = True) -> bytes:
     """The object's JSON; without apiVersion and kind if not `typed`, as in lists of built-in kinds."""
     if resource.stored_as:
-        return dump(seen(resource, version, snapshot.body))
+        body = seen(resource, version, snapshot.body)
+        return dump(body if typed else {k: v for k, v in body.items() if k not in ("apiVersion", "kind")})
     if not typed:
         return b"{" + snapshot.text
     head = f'{{"kind":"{resource.kind}","apiVersion":"{resource.api_version(version)}"'

@@ -14,7 +14,7 @@ from canaryd.sandbox.apiserver.defaults import set_defaults
 from canaryd.sandbox.apiserver.definitions import definition_causes
 from canaryd.sandbox.apiserver.errors import Cause
 from canaryd.sandbox.apiserver.kinds import ResourceType
-from canaryd.sandbox.apiserver.naming import metadata_causes, name_problems
+from canaryd.sandbox.apiserver.naming import metadata_causes
 from canaryd.sandbox.apiserver.ownership import Author, record
 from canaryd.sandbox.apiserver.patches import apply_patch
 from canaryd.sandbox.apiserver.paths import RequestInfo
@@ -55,16 +55,14 @@ class Writes:
         self._identify(resource, body, info)
         meta = body["metadata"]
         if meta.get("resourceVersion"):
-            raise errors.StatusError(
-                500, "InternalError", "resourceVersion should not be set on objects to be created"
-            )
+            raise errors.internal("resourceVersion should not be set on objects to be created")
         self._admit(resource, info.path.namespace, meta.get("name", ""))
         warnings = self._decode(resource, body, info)
         body = to_storage(resource, body)
         meta = body["metadata"]
         for key in _SYSTEM_SET:
             meta.pop(key, None)
-        self._name(resource, meta)
+        self._name(meta)
         meta["uid"] = str(uuid.uuid4())
         meta["creationTimestamp"] = self._core.now()
         if not resource.custom:
@@ -92,13 +90,10 @@ class Writes:
             cause = Cause("metadata.namespace", "NamespaceTerminating", message)
             raise errors.forbidden(resource.target(name), why, [cause])
 
-    def _name(self, resource: ResourceType, meta: Json) -> None:
+    @staticmethod
+    def _name(meta: Json) -> None:
         prefix = meta.get("generateName", "")
         if not meta.get("name") and prefix:
-            problems = name_problems(resource, prefix, prefix=True)
-            if problems:
-                causes = [errors.bad_value("metadata.generateName", prefix, problem) for problem in problems]
-                raise errors.invalid(resource.target(), causes)
             meta["name"] = prefix[:58] + "".join(random.choices(_NAME_LETTERS, k=5))
 
     # ---- update and patch ---------------------------------------------------------------------------
@@ -123,9 +118,25 @@ class Writes:
         self._identify(resource, body, info)
         return self.replace(resource, old, body, info)
 
+    def bind(self, resource: ResourceType, pod: Snapshot, node: str, info: RequestInfo) -> Written:
+        """Put a pod on a node."""
+        scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None,
+                     "lastTransitionTime": self._core.now()}  # fmt: skip
+        status = pod.body.get("status") or {}
+        others = [c for c in status.get("conditions") or () if c.get("type") != "PodScheduled"]
+        body = {
+            **pod.body,
+            "metadata": dict(pod.body["metadata"]),
+            "spec": {**pod.body["spec"], "nodeName": node},
+            "status": {**status, "conditions": [*others, scheduled]},
+        }
+        record(pod.body, body, self._author(resource, info))
+        place = (body["metadata"]["namespace"], body["metadata"]["name"])
+        return Written(self._core.commit(resource, place, body, info))
+
     def replace(self, resource: ResourceType, old: Snapshot, body: Json, info: RequestInfo) -> Written:
         """Bring `body`, as a client wrote it, in the place of `old`; writes nothing if nothing changed."""
-        self._precondition(resource, old, body["metadata"])
+        self._precondition(resource, old, body["metadata"], info)
         warnings = self._decode(resource, body, info)
         body = self._isolated(resource, to_storage(resource, body), old.body, info.path.subresource)
         meta = body["metadata"]
@@ -136,7 +147,8 @@ class Writes:
         meta["resourceVersion"] = old.body["metadata"]["resourceVersion"]
         if not resource.custom:
             set_defaults(resource.kind, body)
-        self._preparation.update(resource, body, old.body, self._core.now())
+        main = info.path.subresource != "status"
+        self._preparation.update(resource, body, old.body, self._core.now(), main=main)
         self._check(resource, body, old.body)
         record(old.body, body, self._author(resource, info))
         if body == old.body:
@@ -150,9 +162,12 @@ class Writes:
             return Written(Snapshot(body, old.revision), removed=True, warnings=warnings)
         return Written(self._core.commit(resource, place, body, info), warnings=warnings)
 
-    def _precondition(self, resource: ResourceType, old: Snapshot, meta: Json) -> None:
+    @staticmethod
+    def _precondition(resource: ResourceType, old: Snapshot, meta: Json, info: RequestInfo) -> None:
         target = resource.target(old.body["metadata"]["name"])
         asked, uid = meta.get("resourceVersion"), meta.get("uid")
+        if uid and uid != old.body["metadata"]["uid"] and info.verb == "patch":
+            raise errors.invalid(target, [errors.bad_value("metadata.uid", uid, "field is immutable")])
         if uid and uid != old.body["metadata"]["uid"]:
             why = (
                 f"Precondition failed: UID in precondition: {uid}, "
@@ -165,8 +180,11 @@ class Writes:
                 "FieldValueInvalid",
                 "Invalid value: 0x0: must be specified for an update",
             )
-            raise errors.invalid(target, [cause])
-        if asked and str(asked) != str(old.revision):
+            by_plural = errors.Target(target.group, target.plural, target.plural, target.name)
+            raise errors.invalid(by_plural, [cause])
+        if asked and not str(asked).isdigit():
+            raise errors.internal(f'strconv.ParseUint: parsing "{asked}": invalid syntax')
+        if asked and int(asked) != old.revision:
             raise errors.stale(target)
 
     def _isolated(self, resource: ResourceType, body: Json, old: Json, subresource: str) -> Json:
@@ -207,8 +225,8 @@ class Writes:
         if not isinstance(body, dict):
             raise errors.bad_request("the body of the request is not an object")
         api_version = resource.api_version(info.path.version)
-        if resource.custom and not body.get("kind"):
-            raise errors.bad_request(f"Object 'Kind' is missing in '{errors.shown(body)[:200]}'")
+        if resource.custom:
+            self._identify_custom(resource, body, info)
         given = body.setdefault("apiVersion", api_version)
         if given != api_version:
             why = f"does not match the expected API version ({api_version})"
@@ -225,9 +243,26 @@ class Writes:
         self._place(resource, meta, info)
 
     @staticmethod
+    def _identify_custom(resource: ResourceType, body: Json, info: RequestInfo) -> None:
+        if not body.get("kind"):
+            missing = f"Object 'Kind' is missing in '{errors.shown(body)[:200]}'"
+            raise errors.bad_request(errors.undecodable(resource.kind, info.path.version, missing))
+        if not body.get("apiVersion"):
+            missing = "Object 'apiVersion' is missing in 'object has no apiVersion field'"
+            raise errors.internal(f"Internal error occurred: {missing}")
+        if body["kind"] != resource.kind:
+            name = (body.get("metadata") or {}).get("name", "")
+            cause = errors.bad_value("kind", body["kind"], f"must be {resource.kind}")
+            raise errors.invalid(errors.Target(resource.group, resource.plural, body["kind"], name), [cause])
+
+    @staticmethod
     def _place(resource: ResourceType, meta: Json, info: RequestInfo) -> None:
         wanted = info.path.namespace if resource.namespaced else ""
-        if (meta.get("namespace") or wanted) != wanted:
+        given = meta.get("namespace") or wanted
+        if given != wanted and info.verb == "patch":
+            why = f"does not match the namespace on the request ({wanted})"
+            raise errors.bad_request(f"the namespace of the object ({given}) {why}")
+        if given != wanted:
             raise errors.bad_request(
                 "the namespace of the provided object does not match the namespace sent on the request"
             )
@@ -236,20 +271,22 @@ class Writes:
         else:
             meta.pop("namespace", None)
         name = info.path.name
-        if name and (meta.get("name") or name) != name:
+        if name and not meta.get("name"):
+            raise errors.bad_request(
+                f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            )
+        if name and meta["name"] != name:
             raise errors.bad_request(
                 f"the name of the object ({meta['name']}) does not match the name on the URL ({name})"
             )
-        if name:
-            meta["name"] = name
 
     def _decode(self, resource: ResourceType, body: Json, info: RequestInfo) -> list[str]:
         """Drop unknown fields (or refuse them, under strict validation); fill a schema's defaults."""
         custom = self._core.registry.custom(resource)
         if custom is None:
-            unknown = decode_builtin(resource, body)
+            unknown = decode_builtin(resource, body, info.path.version)
         else:
-            decoder = Decoder(resource.kind)
+            decoder = Decoder(resource.kind, info.path.version)
             decoder.decode("V1ObjectMeta", body["metadata"], "metadata")
             schema = custom.versions[info.path.version].schema
             unknown = decoder.unknown + schema.prune(body)
@@ -259,10 +296,8 @@ class Writes:
                 del body["metadata"][key]
         warnings = [f'unknown field "{path}"' for path in unknown]
         if warnings and info.field_validation == "Strict":
-            raise errors.bad_request(
-                f'{resource.kind} in version "{info.path.version}" cannot be handled as a {resource.kind}: '
-                f"strict decoding error: {', '.join(warnings)}"
-            )
+            why = f"strict decoding error: {', '.join(warnings)}"
+            raise errors.bad_request(errors.undecodable(resource.kind, info.path.version, why))
         return warnings if info.field_validation != "Ignore" else []
 
     def _check(self, resource: ResourceType, body: Json, old: Json | None) -> None:
