@@ -256,8 +256,8 @@ def _base_line(run: RunQuery, readings: Sequence[dict[str, PodReading]], end: fl
         zero_since=end - _FIRST_WINDOW,
         gap=gap,
         # Of a canary pod whose birth is unknown the age is counted from here; a baseline pod is taken as old.
-        canary=_Arm(canary, dict.fromkeys(canary, end)),
-        baseline=_Arm(baseline, dict.fromkeys(baseline, end - run.warm_up)),
+        canary=_Arm(canary, {pod: reading.time for pod, reading in canary.items()}),
+        baseline=_Arm(baseline, {pod: reading.time - run.warm_up for pod, reading in baseline.items()}),
     )
 
 
@@ -274,10 +274,10 @@ def _interval(
     return _judged_or_not(run, memory, grown, (start, end), edges)
 
 
-def _born(own: Pods, zero_since: float) -> set[str]:
-    return (
-        {pod for pod, created in own.items() if created >= zero_since} if isinstance(own, Mapping) else set()
-    )
+def _born(own: Pods, zero_since: float) -> dict[str, float]:
+    """The pods that are known to have started at zero, with their births."""
+    births = own if isinstance(own, Mapping) else {}
+    return {pod: created for pod, created in births.items() if created >= zero_since}
 
 
 def _remember(memory: _Memory, readings: Sequence[dict[str, PodReading]], end: float) -> None:
@@ -285,7 +285,7 @@ def _remember(memory: _Memory, readings: Sequence[dict[str, PodReading]], end: f
     for arm, current in zip((memory.canary, memory.baseline), readings, strict=True):
         for pod, reading in current.items():
             arm.pods[pod] = reading
-            arm.first_seen.setdefault(pod, memory.end)
+            arm.first_seen.setdefault(pod, reading.time)
     memory.end = end
 
 

@@ -48,23 +48,24 @@ def deltas(
     current: ArmReading,
     *,
     since: float,
-    born: Collection[str] = (),
+    born: Mapping[str, float] | None = None,
     restarted: Collection[str] = (),
 ) -> ArmDelta:
     """What each pod of an arm served between the readings.
 
-    since: when `previous` was taken, the start for pods that it does not know; born: pods known to be new in
-    the run; restarted: pods whose proxy restarted since `previous`.
+    since: when `previous` was taken; born: pods known to be new in the run, with the time of their birth
+    (seconds since the epoch); restarted: pods whose proxy restarted since `previous`.
     """
     pods: dict[str, PodDelta] = {}
     left_out: dict[str, str] = {}
     for pod, now in current.items():
         before = previous.get(pod)
-        if before is None and pod not in born:
+        birth = (born or {}).get(pod)
+        if before is None and birth is None:
             left_out[pod] = "BaseLine"
             continue
         if before is None:
-            before = PodReading(min(since, now.time))
+            before = PodReading(min(max(since, birth or since), now.time))
         elif now.time <= before.time:
             continue
         if before.target != now.target and before.target:
