@@ -48,6 +48,11 @@ class Prometheus:
         self._session.trust_env = False
 
     @property
+    def folder(self) -> Path:
+        """Where its data and its log are; gone after `stop`."""
+        return Path(self._folder.name)
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
@@ -63,21 +68,19 @@ class Prometheus:
 
         It is not ready yet: see `wait_ready`.
         """
-        folder = Path(self._folder.name)
-        config = folder / "prometheus.yml"
         # JSON is YAML.
-        config.write_text(json.dumps(self.config(), indent=1))
+        self._config_file.write_text(json.dumps(self.config(), indent=1))
         self._process = ChildProcess(
             "prometheus",
             [
                 tools.obtain("prometheus"),
-                f"--config.file={config}",
-                f"--storage.tsdb.path={folder / 'data'}",
+                f"--config.file={self._config_file}",
+                f"--storage.tsdb.path={self.folder / 'data'}",
                 f"--web.listen-address=127.0.0.1:{self.port}",
                 "--storage.tsdb.retention.time=1d",
                 "--log.level=warn",
             ],
-            log=folder / "prometheus.log",
+            log=self.folder / "prometheus.log",
         )
         self._process.start()
 
@@ -130,12 +133,20 @@ class Prometheus:
             "scrape_configs": [scrape],
         }
 
+    @property
+    def _config_file(self) -> Path:
+        return self.folder / "prometheus.yml"
+
     def _has_scraped(self) -> bool:
         try:
-            up = self.query("up")
+            return self._is_ours() and sum(value for _, value in self.query("up")) == len(self.targets)
         except (requests.RequestException, ValueError):
             return False
-        return sum(value for _, value in up) == len(self.targets)
+
+    def _is_ours(self) -> bool:
+        """Another Prometheus may answer on a port that ours could not get."""
+        flags = self._session.get(f"{self.url}/api/v1/status/flags", timeout=_ASK_TIMEOUT).json()
+        return bool(flags["data"]["config.file"] == str(self._config_file))
 
     def __enter__(self) -> Prometheus:
         try:

@@ -167,12 +167,14 @@ def _download(tool: Tool, work: Path, report: Report) -> Path:
     if not any(isinstance(found, Path) for found in said):
         report(f"{tool.name}: the package lists of this machine do not help; reading fresh ones")
         options = _private_apt(work)
-        _run(["apt-get", *options, "update"], cwd=work, check=False)
+        update = _run(["apt-get", *options, "update"], cwd=work, check=False)
         said = [_try_download(package, work, options) for package in tool.packages]
+        # Last, what is most likely the cause of the rest: no network, say.
+        said.append(update.stderr.strip())
     for found in said:
         if isinstance(found, Path):
             return found
-    reasons = "\n".join(str(line) for line in said)
+    reasons = "\n".join(line for line in map(str, said) if line)
     raise ToolError(
         f"{tool.name} is missing and could not be fetched:\n{reasons}\n"
         f"Check the network and the package sources (apt-get update), or put {tool.name} on PATH "
@@ -219,6 +221,8 @@ def _run(command: Sequence[str], *, cwd: Path, check: bool = True) -> subprocess
         )
     except subprocess.TimeoutExpired:
         raise ToolError(f"`{' '.join(command)}` took longer than {_PATIENCE} s: check the network") from None
+    except OSError as error:
+        raise ToolError(f"{command[0]} does not run here: {error.strerror}") from error
     if check and done.returncode != 0:
         raise ToolError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
     return done

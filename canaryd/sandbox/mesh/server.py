@@ -91,7 +91,7 @@ class Mesh:
     ) -> None:
         self.propagation = propagation
         self._folder = tempfile.TemporaryDirectory(prefix="canaryd-mesh-")
-        self._envoy = Envoy(Path(self._folder.name), port=port, stats_interval=stats_interval)
+        self._envoy = Envoy(self.folder, port=port, stats_interval=stats_interval)
         self._delivery = Delivery(self._envoy)
         self._client_namespace = client_namespace
         self._stores: dict[Resource, _Store] = {resource: {} for resource in _PARSERS}
@@ -99,7 +99,6 @@ class Mesh:
         self._numbers = itertools.count()
         self._condition = threading.Condition()
         self._busy = False
-        self._live = False
         self._stopping = False
         self._worker = threading.Thread(target=self._run, name="mesh", daemon=True)
         self._reflectors: list[Reflector[Any]] = [
@@ -116,7 +115,6 @@ class Mesh:
             if not reflector.synced.wait(max(0.0, deadline - time.monotonic())):
                 raise TimeoutError(f"the API server did not list {reflector.resource} in {timeout:g} s")
         with self._condition:
-            self._live = True
             self._take_due(now=float("inf"))
         self._delivery.first(self._translated())
         self._envoy.start()
@@ -152,6 +150,17 @@ class Mesh:
     def pid(self) -> int:
         """Of Envoy."""
         return self._envoy.pid
+
+    @property
+    def folder(self) -> Path:
+        """Where Envoy's files and its log are; gone after `stop`."""
+        return Path(self._folder.name)
+
+    @property
+    def pending(self) -> int:
+        """How many changes are on their way."""
+        with self._condition:
+            return len(self._changes)
 
     def settle(self, timeout: float = 30.0) -> None:
         """Wait until every change that the API server has told of has taken effect. TimeoutError."""
