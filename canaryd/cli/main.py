@@ -10,6 +10,7 @@ from canaryd import __version__
 from canaryd.cli.lazy import LazyCommand, LazyGroup
 
 COMMANDS: Final = {
+    "demo": LazyCommand("canaryd.cli.demo:demo", "Play real releases in a sandbox on this machine."),
     "run": LazyCommand("canaryd.cli.run:run", "Watch annotated Deployments and release their new versions."),
     "config": LazyCommand(
         "canaryd.cli.config:config", "Check a configuration file, or show what is in force."
@@ -22,6 +23,7 @@ one, promotes or rolls back by itself.
 
 \b
 Examples:
+  canaryd demo
   canaryd run --prometheus http://localhost:9090
   canaryd config check canaryd.yaml
   canaryd config show --policy cautious

@@ -119,6 +119,7 @@ class Measurer:
             evidence=evidence,
             verdict=judge.verdict(evidence, deadline_passed=late) if evidence.intervals else None,
             fresh=fresh,
+            judged_to=interval.end if fresh and interval is not None else None,
             seen_share=share,
             request_rate=rate,
         )

@@ -273,7 +273,7 @@ class Reconciler:
 def _explicit(body: Json) -> Json:
     """A merge patch that also removes what is no longer there; the last verdict stays for people to read."""
     optional = ("outcome", "hold", "policy", "stable", "judge", "watched", "finishedAt")
-    times = ("settledFrom", "judgedSince", "holdSince", "blindSince", "finished")
+    times = ("settledFrom", "judgedSince", "judgedTo", "holdSince", "blindSince", "finished")
     return {
         **dict.fromkeys(optional),
         **body,

@@ -221,6 +221,7 @@ class Run:
     settled_from: float | None = None
     stage_since: float = 0.0
     judged_since: float | None = None
+    judged_to: float | None = None  # the scrape up to which evidence was taken in
     rung_requests: int = 0  # the canary's judged requests when this rung began
     hold_since: float | None = None
     blind_since: float | None = None
@@ -366,6 +367,7 @@ class Measured:
     watched: WatchState | None = None  # above the last judged rung, and after promotion
     watch: WatchVerdict | None = None
     fresh: bool = False  # an interval of this tick is in the above
+    judged_to: float | None = None  # its end
     seen_share: float | None = None
     request_rate: float = 0.0  # requests per second, both arms
     blind: str = ""  # why nothing can be measured

@@ -111,9 +111,16 @@ def confirm(run: Run, world: World, now: float) -> Run:
     return run.to(
         Stage.DRAIN,
         now,
-        f"revision {run.revision} is promoted",
+        f"revision {run.revision} is promoted: {_proof(run)}",
         outcome=Outcome.SUCCEEDED,
         reason="Promoted",
         hold=None,
         hold_since=None,
     )
+
+
+def _proof(run: Run) -> str:
+    """What was said when the evidence of safety was complete."""
+    assert run.policy is not None
+    last = run.policy.last_judged_step
+    return next((p.because for p in run.passes if p.weight == last), "every step was passed")

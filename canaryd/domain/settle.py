@@ -15,6 +15,8 @@ def observe(run: Run, world: World, now: float) -> Run:
         run = replace(run, gate_closed=True)
     if world.measured.seen_share is not None:
         run = replace(run, seen_share=round(world.measured.seen_share, 4))
+    if world.measured.judged_to is not None:
+        run = replace(run, judged_to=world.measured.judged_to)
     if run.settled_from is None and not converge(run, world):
         run = replace(run, settled_from=now)
     return run

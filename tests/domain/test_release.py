@@ -192,7 +192,7 @@ def test_unpausing_is_an_override() -> None:
     run = play.play(fresh_run(), at(Stage.JUDGE, 10))
     play.paused = False
     run = play.step(run)
-    assert play.paused, "paused again at once"
+    assert SetPaused(True) in play.writes, "paused again at once"
     assert play.traffic == Traffic(Form.SPLIT, 0)
     run = play.play(run)
     assert run.reason == "Overridden"
@@ -288,8 +288,8 @@ class TestHolds:
 
     def test_never_promoted_by_default(self) -> None:
         play = Play()
-        play.measured = lambda run: Measured(
-            verdict=verdict("continue", 100 * (run.step + 1)), request_rate=1.0
+        play.measured = lambda _: Measured(
+            verdict=verdict("continue", int(100 * play.now)), fresh=True, request_rate=1.0
         )
         run = fresh_run()
         for _ in range(6000):
