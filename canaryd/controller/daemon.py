@@ -129,7 +129,7 @@ class Daemon:
             except ApiError as error:
                 again = self._later(key)
                 log.warning("reconcile.failed", namespace=key[0], name=key[1], error=str(error), again=again)
-            except Exception:  # noqa: BLE001 - one Deployment's fault must not stop the others
+            except Exception:
                 again = self._later(key)
                 log.exception("reconcile.crashed", namespace=key[0], name=key[1], again=again)
             finally:

@@ -27,7 +27,7 @@ REVISION_LABEL = "canaryd.io/revision"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "canaryd"}
 
 
-class TemplateLost(Exception):
+class TemplateLostError(Exception):
     """The template of a revision is nowhere to be found: its ReplicaSet and its record are gone."""
 
 
@@ -102,7 +102,7 @@ class Effects:
         for record in kept:
             if revision(record["template"]) == wanted:
                 return template_without_hash(record["template"])
-        raise TemplateLost(
+        raise TemplateLostError(
             f"the template of revision {wanted} of {namespace}/{deployment['metadata']['name']} is gone"
         )
 

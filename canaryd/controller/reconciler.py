@@ -19,7 +19,7 @@ from canaryd.cluster.resources import CANARYRUNS, DEPLOYMENTS, Json, Key
 from canaryd.cluster.runs import FINALIZER, manifest, parse, status
 from canaryd.cluster.transport import Api
 from canaryd.controller.caches import Caches
-from canaryd.controller.effects import Effects, TemplateLost
+from canaryd.controller.effects import Effects, TemplateLostError
 from canaryd.controller.measure import Measurer
 from canaryd.controller.world import WorldReader
 from canaryd.domain.announce import announce
@@ -100,7 +100,7 @@ class Reconciler:
             self._measurer.accept(after)
             self._tell(before, after, world)
         failed = self._perform(after, [e for e in effects if e not in falls]) or failed
-        self._log(after, world, now)
+        self._log(after, now)
         if after.stage is Stage.DONE:
             self._finish(after)
             return _SOON
@@ -120,7 +120,7 @@ class Reconciler:
             except ApiError as error:
                 failed = True
                 log.warning("write.failed", run=run.name, effect=type(effect).__name__, error=str(error))
-            except TemplateLost as error:
+            except TemplateLostError as error:
                 failed = True
                 log.error("template.lost", run=run.name, error=str(error))
         return failed
@@ -152,7 +152,7 @@ class Reconciler:
             for obj in about:
                 self._events.record(obj, said.reason, said.message, warning=said.warning)
 
-    def _log(self, run: Run, world: World, now: float) -> None:
+    def _log(self, run: Run, now: float) -> None:
         log.info(
             "reconciled",
             run=run.name,

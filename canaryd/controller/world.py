@@ -87,7 +87,7 @@ class WorldReader:
 
     def _canary(self, namespace: str, name: str, revision: str) -> CanaryView | None:
         raw = self._caches.deployments.get((namespace, name))
-        pods = [p for p in self._caches.pods_of_canary(namespace, revision)]
+        pods = self._caches.pods_of_canary(namespace, revision)
         if raw is not None:
             return canary_view(raw, pods)
         left = tuple(p["metadata"]["name"] for p in pods if "deletionTimestamp" not in p["metadata"])

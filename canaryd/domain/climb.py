@@ -87,7 +87,7 @@ def judge(run: Run, world: World, now: float) -> Run:
         return _held(run, now, Hold.PAUSED, f"paused by request at {weight_of(run)} %")
     missing = _missing(run, world, now) or ("" if measured.fresh else run.because)
     if missing:
-        return _stay(run, world, now, missing)
+        return _stay(run, now, missing)
     return _rise(run, world, now)
 
 
@@ -132,7 +132,7 @@ def _missing(run: Run, world: World, now: float) -> str:
     following = policy.steps[run.step + 1]
     if weight >= policy.last_judged_step:
         return ""
-    at_risk = verdict.excess_rate_upper * next_traffic(run, world, following)
+    at_risk = verdict.excess_rate_upper * next_traffic(world, following)
     if at_risk > policy.harm_budget:
         return (
             f"a fault still possible could fail {at_risk:.0f} requests at {following} % before it is seen, "
@@ -148,7 +148,7 @@ def _stable_wanted(run: Run, world: World) -> int:
     return world.deployment.replicas if world.deployment else 0
 
 
-def _stay(run: Run, world: World, now: float, missing: str) -> Run:
+def _stay(run: Run, now: float, missing: str) -> Run:
     assert run.policy is not None
     if now - run.created <= run.policy.deadline:
         return replace(run, because=missing, hold=None, hold_since=None)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 from canaryd.domain import climb, prepare, promote, tail
 from canaryd.domain.ending import abandon, fail, hand_on
-from canaryd.domain.settle import observe
 from canaryd.domain.model import (
     LADDER,
     PREPARING,
@@ -25,6 +24,7 @@ from canaryd.domain.model import (
     Stage,
     World,
 )
+from canaryd.domain.settle import observe
 
 HOUR = 3600.0
 

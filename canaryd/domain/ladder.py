@@ -25,7 +25,7 @@ def stable_ready(run: Run, world: World) -> int:
     return sum(rs.ready for rs in world.replicasets if stable and rs.revision == stable.revision)
 
 
-def next_traffic(run: Run, world: World, weight: int) -> float:
+def next_traffic(world: World, weight: int) -> float:
     """Requests that the canary will get at `weight` before a bad reading could take them away again."""
     terms = world.terms
     return world.measured.request_rate * weight / 100 * (2 * terms.scrape + terms.settle)

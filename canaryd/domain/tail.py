@@ -35,7 +35,7 @@ def scale_down(run: Run, world: World, now: float) -> Run:
     ):
         return run
     if run.wanted.carrier:
-        return _carried(run, world, now)
+        return _carried(run, now)
     return _restore(run, now)
 
 
@@ -43,7 +43,7 @@ def _restore(run: Run, now: float) -> Run:
     return run.to(Stage.RESTORE, now, run.because, wanted=replace(run.wanted, traffic=Traffic()))
 
 
-def _carried(run: Run, world: World, now: float) -> Run:
+def _carried(run: Run, now: float) -> Run:
     """Rolled back onto a carrier: the next run takes it over, or the Deployment takes its template."""
     if run.reason == "Superseded":
         return run.to(Stage.DONE, now, run.because, finished=now, hands_on=True)
@@ -115,7 +115,7 @@ def _reverts(run: Run) -> bool:
     )
 
 
-def rest(run: Run, world: World, now: float) -> Run:
+def rest(run: Run, _world: World, now: float) -> Run:
     """Over: what is left is the record."""
     if run.settled_from is None:
         return run

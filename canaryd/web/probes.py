@@ -15,7 +15,7 @@ class Probes:
         checks = {"/healthz": healthy, "/readyz": ready}
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802 - the library's name
+            def do_GET(self) -> None:
                 check = checks.get(self.path.partition("?")[0])
                 fault = check() if check else "not found"
                 self.send_response(404 if check is None else 503 if fault else 200)
@@ -23,7 +23,7 @@ class Probes:
                 self.end_headers()
                 self.wfile.write(f"{fault or 'ok'}\n".encode())
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+            def log_message(self, *_: object) -> None:
                 return
 
         self._server = ThreadingHTTPServer((host.strip("[]"), int(port)), Handler)

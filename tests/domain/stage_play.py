@@ -39,6 +39,8 @@ from config import Policy
 
 POLICY = Policy(step_min=10, min_judged=0, drain_limit=0, ready_timeout=60, blind_limit=30, deadline=1000)
 REF = RouteRef("shop", "checkout", "vs-1", "", None, [{"destination": {"host": "checkout"}}])
+GROUND = Ground((), POLICY, "checkout", "checkout.shop.svc.cluster.local", (REF,))
+TERMS = Terms(settle=2.0, scrape=1.0, tick=1.0)
 OLD, NEW = "old0000000", "new0000000"
 
 
@@ -88,12 +90,12 @@ class Play:
     by: str = ""
     subsets: dict[str, Labels] = field(default_factory=dict)
     measured: Callable[[Run], Measured] | None = None
-    ground: Ground = Ground((), POLICY, "checkout", "checkout.shop.svc.cluster.local", (REF,))
+    ground: Ground = GROUND
     deleted: bool = False
     enabled: bool = True
     writes: list[Effect] = field(default_factory=list)
     weights: list[int] = field(default_factory=list)
-    terms: Terms = Terms(settle=2.0, scrape=1.0, tick=1.0)
+    terms: Terms = TERMS
 
     def _all_well(self, run: Run) -> Measured:
         watched = run.wanted.traffic.weight > 50 or run.stage is Stage.CONFIRM

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from stage_play import NEW, OLD, POLICY, Play, fresh_run, verdict
 
 from analysis.watch import WatchVerdict
 from canaryd.domain.converge import PutTemplate, PutTraffic, SetPaused, converge
@@ -24,7 +25,6 @@ from canaryd.domain.model import (
     Traffic,
     Wanted,
 )
-from stage_play import NEW, OLD, POLICY, Play, fresh_run, verdict
 
 
 def at(stage: Stage, weight: int | None = None):  # type: ignore[no-untyped-def]
