@@ -69,7 +69,8 @@ class Judge:
     def _decision(self, state: JudgeState, evidence: Evidence, deadline_passed: bool) -> Decision:
         if state.proved:
             return "rollback"
-        if evidence.safe and state.judged_seconds >= self.config.min_judged:
+        unsuspected = evidence.log_harm < -math.log(self.config.alpha) / 2
+        if evidence.safe and unsuspected and state.judged_seconds >= self.config.min_judged:
             return "promote"
         return "inconclusive" if deadline_passed else "continue"
 

@@ -67,7 +67,11 @@ def _waiting(decision: Decision, state: JudgeState, evidence: Evidence, config: 
         )
         return f"{opening}{harm}; safety is not shown yet ({shown}), {_missing(evidence.requests_needed)}."
     left = config.min_judged - state.judged_seconds
-    return f"{opening}{harm}; safety is shown, {duration(max(left, 0))} of judged time are missing."
+    if left <= 0:
+        return (
+            f"{opening}safety was shown, but there is {harm}: too much to promote, too little to roll back."
+        )
+    return f"{opening}{harm}; safety is shown, {duration(left)} of judged time are missing."
 
 
 def _missing(requests: int | None) -> str:

@@ -58,8 +58,9 @@ class Verdict:
     """The judge's answer for one state.
 
     decision: "rollback" (harm is proved), "retreat" (harm, or a burst), "promote" (every metric is shown to
-    be safe and the judged time is long enough), "continue", "inconclusive" (the deadline passed before either
-    was shown). reason: a CamelCase word; because: one plain sentence with the numbers.
+    be safe, the judged time is long enough, and harm is not half proved: E < alpha^-1/2), "continue",
+    "inconclusive" (the deadline passed before either was shown). reason: a CamelCase word; because: one plain
+    sentence with the numbers.
     evidence_harm: weighted sum of the metrics' e-values, against harm_threshold = 1/alpha.
     excess_rate_upper: upper 95 % confidence limit (valid at every look) of the canary's error rate minus the
     baseline's, 0..1; 1 before any evidence. Times the canary requests that a step would send before it could

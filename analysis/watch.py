@@ -59,11 +59,7 @@ class WatchLimits:
     def from_json(cls, raw: Mapping[str, Any]) -> WatchLimits:
         """Read what `to_json` wrote. Raises BadState."""
         limits = codec.decode(cls, raw, "limits")
-        for limit in limits.limits:
-            if limit.metric not in {ERRORS, LATENCY}:
-                raise BadState("limits.metric", limit.metric, "a metric")
-            if limit.metric == LATENCY and limit.edge not in limits.edges:
-                raise BadState("limits.edge", limit.edge, "an edge of the histogram")
+        _check(limits)
         return limits
 
 
@@ -98,6 +94,7 @@ class WatchState:
     def from_json(cls, raw: Mapping[str, Any]) -> WatchState:
         """Read what `to_json` wrote. Raises BadState."""
         state = codec.decode(cls, raw, "watch")
+        _check(state.limits)
         if len(state.watched) != len(state.limits.limits):
             raise BadState("watch.watched", len(state.watched), f"{len(state.limits.limits)} entries long")
         for one in state.watched:
@@ -241,6 +238,16 @@ class Watch:
             f"requests where the judged past allows {sentences.percent(limit.rate)}; the evidence {verb} "
             f"{sentences.number(evidence)} against {sentences.number(1 / self.config.alpha)}."
         )
+
+
+def _check(limits: WatchLimits) -> None:
+    for limit in limits.limits:
+        if limit.metric not in {ERRORS, LATENCY}:
+            raise BadState("limits.metric", limit.metric, "a metric")
+        if limit.metric == LATENCY and limit.edge not in limits.edges:
+            raise BadState("limits.edge", limit.edge, "an edge of the histogram")
+        if not 0 < limit.rate < _HIGHEST:
+            raise BadState("limits.rate", limit.rate, f"a proportion between 0 and {_HIGHEST}")
 
 
 def _limit(judged: Proportion, ratio: float, delta: float) -> float:

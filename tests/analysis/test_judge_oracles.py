@@ -16,13 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.stats import binom, multinomial
 
-from analysis import wealth
+from analysis import Counts, Interval, JudgeConfig, Watch, WatchLimits, latency, wealth
 from analysis.confidence import EXCESS_GRID, ODDS_GRID, ExcessLimit
 from analysis.harm import Harm
 from analysis.proportion import Proportion, Recent, Table, Tolerance
 from analysis.safety import Safety
+from analysis.watch import Limit
 from analysis.wealth import Wealth
 
 Floats = NDArray[np.float64]
@@ -205,6 +206,66 @@ def _against(proportion: Proportion, i: int) -> float:
     """log of the e-value against the i-th ratio of odds: what the confidence sequence inverts."""
     logs = np.asarray(proportion.odds.logs)
     return float(np.logaddexp.reduce(logs) - math.log(len(logs)) - logs[i])
+
+
+# Shares of three buckets (two edges): all, but for the far corners, on a coarse simplex.
+SPREADS = [(a, b, 1 - a - b) for a in (0.05, 0.2, 0.5, 0.9) for b in (0.03, 0.2, 0.5, 0.9) if a + b <= 0.96]
+BUCKETS = [b for b in itertools.product(range(4), repeat=3) if 1 <= sum(b) <= 3]
+
+
+def spread_odds(spread: tuple[float, float, float], edge: int) -> float:
+    slower = sum(spread[edge + 1 :])
+    return slower / (1 - slower)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 1.25, 3.0])
+@pytest.mark.parametrize("seen", [0, 3])
+def test_latency_edges_never_gain_together(ratio: float, seen: int) -> None:
+    """Every pair of spreads with tolerable odds at both edges, every pair of small histograms."""
+    config = JudgeConfig(slow_ratio=ratio, slow_safe_ratio=4.0)
+
+    def after(state: latency.Latency, canary: tuple[int, ...], baseline: tuple[int, ...]) -> latency.Latency:
+        arms = Counts(sum(canary), 0, canary), Counts(sum(baseline), 0, baseline)
+        return latency.update(state, arms, (0.1, 0.5), seconds=10, stakes=(0.75, 0.03), config=config)
+
+    start = after(latency.Latency(), (0, 0, 0), (100, 80, 60))
+    assert sum(edge.for_harm for edge in start.judged) == 2
+    for _ in range(seen):
+        start = after(start, (1, 2, 2), (30, 20, 10))
+    gained = {
+        pair: math.exp(after(start, *pair).log_evidence() - start.log_evidence())
+        for pair in itertools.product(BUCKETS, BUCKETS)
+        if len(set(map(sum, pair))) == 1 or sum(pair[1]) == 2
+    }
+    sizes = {(sum(canary), sum(baseline)) for canary, baseline in gained}
+    for p, q in itertools.product(SPREADS, SPREADS):
+        if any(spread_odds(p, e) > ratio * spread_odds(q, e) * (1 + 1e-12) for e in (0, 1)):
+            continue
+        for n, m in sizes:
+            mean = sum(
+                multinomial.pmf(canary, n, p) * multinomial.pmf(baseline, m, q) * e
+                for (canary, baseline), e in gained.items()
+                if (sum(canary), sum(baseline)) == (n, m)
+            )
+            assert mean <= 1 + SLACK, (p, q, n, m, mean)
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.015, 0.3])
+def test_the_watch_never_gains_within_its_limit(rate: float) -> None:
+    watch = Watch(JudgeConfig(latency_weight=0.0))
+    states = [watch.start(WatchLimits((Limit("errors", 0.0, rate),)))]
+    for bad in (0, 2):
+        pod = {"p": Counts(5, bad)}
+        states.append(watch.update(states[-1], Interval(0, 10, 0.75 + bad / 8, pod)))
+    within = rate * np.linspace(0, 1, 11)
+    for before, n in itertools.product(states, range(1, 7)):
+        gained = [
+            watch.check(watch.update(before, Interval(10, 20, 1.0, {"p": Counts(n, x)}))).evidence
+            / watch.check(before).evidence
+            for x in range(n + 1)
+        ]
+        mean = binom.pmf(np.arange(n + 1), n, within[:, None]) @ np.array(gained)
+        assert mean.max() <= 1 + SLACK
 
 
 def test_the_bets_do_gain_under_their_alternatives() -> None:
