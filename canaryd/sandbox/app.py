@@ -273,7 +273,8 @@ async def serve(settings: Settings) -> None:
     if settings.crash_at_start:
         crash(f"version {settings.version} cannot start: missing configuration")
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), settings.start_delay)
+        async with asyncio.timeout(settings.start_delay):
+            await stop.wait()
     if stop.is_set():
         return
     app = App(settings, loop.time)

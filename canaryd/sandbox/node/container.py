@@ -178,7 +178,8 @@ class ContainerRunner:
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
 
     async def _probe(self, process: RunningProcess, target: Target) -> None:
         """Runs the container's probes for one life of its process."""

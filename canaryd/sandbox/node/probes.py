@@ -21,7 +21,8 @@ class Target:
 async def attempt(action: Action, target: Target, timeout: float) -> str:
     """One attempt, within `timeout` seconds. Returns "" for success, else what went wrong."""
     try:
-        return await asyncio.wait_for(perform(action, target), timeout)
+        async with asyncio.timeout(timeout):  # wait_for may swallow a cancellation before Python 3.12
+            return await perform(action, target)
     except TimeoutError:
         return f"timed out after {timeout:g} s"
     except (OSError, ValueError) as error:

@@ -82,7 +82,8 @@ class RunningProcess:
         """SIGTERM, and SIGKILL after `grace` seconds. Returns the exit code."""
         signal_group(self._popen, signal.SIGTERM)
         try:
-            return await asyncio.wait_for(self.wait(), grace)
+            async with asyncio.timeout(grace):
+                return await self.wait()
         except TimeoutError:
             self.kill()
             return await self.wait()
