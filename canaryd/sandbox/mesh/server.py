@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import tempfile
 import threading
 import time
@@ -29,6 +30,8 @@ from canaryd.sandbox.mesh.virtualservices import RefusedError, VirtualService
 
 _ENDPOINTS_DELAY = 0.2
 """Seconds: endpoints travel at least this fast, as Istio pushes them without waiting for a quiet moment."""
+_RETRY = 1.0
+"""Seconds until another attempt after a failure."""
 _GATHER = 0.01
 """Seconds to wait for what changes together with the first change."""
 
@@ -99,6 +102,7 @@ class Mesh:
         self._numbers = itertools.count()
         self._condition = threading.Condition()
         self._busy = False
+        self._behind = False
         self._stopping = False
         self._worker = threading.Thread(target=self._run, name="mesh", daemon=True)
         self._reflectors: list[Reflector[Any]] = [
@@ -115,7 +119,7 @@ class Mesh:
             if not reflector.synced.wait(max(0.0, deadline - time.monotonic())):
                 raise TimeoutError(f"the API server did not list {reflector.resource} in {timeout:g} s")
         with self._condition:
-            self._take_due(now=float("inf"))
+            self._take_due(now=math.inf)
         self._delivery.first(self._translated())
         self._envoy.start()
         self._worker.start()
@@ -165,7 +169,9 @@ class Mesh:
     def settle(self, timeout: float = 30.0) -> None:
         """Wait until every change that the API server has told of has taken effect. TimeoutError."""
         with self._condition:
-            if not self._condition.wait_for(lambda: not self._changes and not self._busy, timeout):
+            if not self._condition.wait_for(
+                lambda: not (self._changes or self._busy or self._behind), timeout
+            ):
                 raise TimeoutError(f"the mesh did not come to rest in {timeout:g} s")
 
     def _listener(self, resource: Resource) -> Callable[[Key, Any, Any], None]:
@@ -181,27 +187,30 @@ class Mesh:
         return changed
 
     def _run(self) -> None:
-        while self._wait():
+        again_in: float | None = None
+        while self._wait(again_in):
             try:
                 self._turn()
+                again_in = self._delivery.tidy()
             except Exception:
+                # Whatever it was, the next turn tells Envoy everything again.
                 log.exception("mesh.failed")
+                again_in = _RETRY
             finally:
                 with self._condition:
                     self._busy = False
                     self._condition.notify_all()
 
-    def _wait(self) -> bool:
-        """Sleep until there is something to do. False when the mesh is to end."""
-        tidy_in = self._delivery.tidy()
+    def _wait(self, again_in: float | None) -> bool:
+        """Sleep until a change is due or `again_in` seconds are over. False when the mesh is to end."""
+        again_at = math.inf if again_in is None else time.monotonic() + again_in
         with self._condition:
             while not self._stopping:
-                waits = [] if tidy_in is None else [tidy_in]
-                if self._changes:
-                    waits.append(self._changes[0].due - time.monotonic())
-                if waits and min(waits) <= 0:
+                due = min(again_at, self._changes[0].due if self._changes else again_at)
+                wait = due - time.monotonic()
+                if wait <= 0:
                     break
-                self._condition.wait(min(waits) if waits else None)
+                self._condition.wait(None if math.isinf(wait) else wait)
             self._busy = True
             return not self._stopping
 
@@ -209,9 +218,11 @@ class Mesh:
         time.sleep(_GATHER)
         with self._condition:
             taken = self._take_due(time.monotonic())
-        if taken:
+        if taken or self._behind:
+            self._behind = True
             began = time.monotonic()
             self._delivery.apply(self._translated())
+            self._behind = False
             log.debug("mesh.applied", changes=taken, seconds=round(time.monotonic() - began, 3))
 
     def _take_due(self, now: float) -> int:

@@ -107,6 +107,18 @@ def test_a_new_code_is_a_new_series_beside_the_old_ones(watched: Watched) -> Non
     eventually(lambda: watched.counts("response_code", pod="b-1") == {"200": 20, "502": 1})
 
 
+def test_counters_go_on_while_routes_and_subsets_change(watched: Watched) -> None:
+    one = watched.run("k-1")
+    watched.tell(one).tally(10)
+    everything = virtual_service(route(to("stable", 1), to("canary", 0)))
+    rules = (destination_rule("stable", "canary"),)
+    watched.tell(one, watched.run("k-2", role="canary"), rules=rules, virtual_services=(everything,)).tally(
+        10
+    )
+    watched.tell(one).tally(10)
+    eventually(lambda: watched.counts("pod", pod="k-1") == {"k-1": 30})
+
+
 def test_buckets_hold_what_took_so_long(watched: Watched) -> None:
     proxy = watched.tell(watched.run("c-1"))
     proxy.tally(20)
