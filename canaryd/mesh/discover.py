@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from canaryd.cluster.resources import Json
 from canaryd.domain.model import Finding, RouteRef
 from canaryd.mesh import virtualservice as vs_
-from canaryd.mesh.hosts import covers
+from canaryd.mesh.entrances import ACCEPT, http_ports, label, mesh_uncovered
+from canaryd.mesh.hosts import service_host
+from canaryd.mesh.ownership import is_ours
 
 ALLOW_FROM = "canaryd.io/allow-from"
-HTTP = ("http", "http2", "grpc", "grpc-web")
-OTHER = ("tcp", "tls", "https", "udp", "mongo", "mysql", "redis")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,64 +24,75 @@ class Narrowing:
 
 
 def find_routes(
-    services: Iterable[Json], service: str, namespace: str, host: str, narrowing: Narrowing
+    services: Iterable[Json], service: Json, narrowing: Narrowing
 ) -> tuple[tuple[RouteRef, ...], list[Finding]]:
-    """The routes to manage for `host`, one made for the run where the mesh has none, and what stands in the way.
+    """The routes to manage for a Service, one made for the run where the mesh has none, and what is in the way.
 
-    services: all VirtualServices, raw.
+    services: all VirtualServices. service: the Service, raw.
     """
+    virtual_services = list(services)
+    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
+    host = service_host(name, namespace)
     refs: list[RouteRef] = []
     findings: list[Finding] = []
-    covered = False
-    for vs in services:
-        meta = vs["metadata"]
-        in_mesh = "mesh" in vs_.gateways(vs)
-        covered = covered or (in_mesh and covers(vs["spec"].get("hosts") or [], meta["namespace"], host))
+    for vs in virtual_services:
         found, objections = _of_one(vs, namespace, host, narrowing)
         refs += found
         findings += objections
-    findings += _not_found(refs, narrowing)
-    if not covered and not findings:
-        refs.append(_to_make(service, namespace, host))
-    return tuple(refs), findings
+    findings += _not_found(virtual_services, host, narrowing)
+    uncovered, half = mesh_uncovered(virtual_services, host, http_ports(service))
+    if uncovered:
+        made = _to_make(name, namespace, host)
+        refs.append(made)
+        findings += _name_taken(virtual_services, made)
+    return tuple(refs), findings + half
 
 
 def _of_one(
     vs: Json, namespace: str, host: str, narrowing: Narrowing
 ) -> tuple[list[RouteRef], list[Finding]]:
-    meta = vs["metadata"]
-    label = f"VirtualService {meta['namespace']}/{meta['name']}"
+    if is_ours(vs):
+        sends = any(True for _ in vs_.candidates(vs, host))
+        left = f"{label(vs)} is left from an earlier run, and goes with it"
+        return [], [Finding("routes", left)] if sends else []
     refs: list[RouteRef] = []
     findings = [
-        Finding("entrances", f"{label} has a {protocol} route to the Service: its traffic cannot be stepped")
+        Finding(
+            "entrances",
+            f"{label(vs)} has a {protocol} route to the Service, whose traffic cannot be stepped; take the route out, "
+            f"{ACCEPT}",
+        )
         for protocol in vs_.other_protocols(vs, host)
     ]
     for candidate in vs_.candidates(vs, host):
-        name = f"{label} route {candidate.name or f'number {candidate.index + 1}'}"
-        if candidate.objection:
-            findings.append(
-                Finding(
-                    "routes",
-                    f"{name} {candidate.objection}; canaryd manages routes with the Service as their one destination",
-                )
-            )
-        elif not _chosen(vs, candidate.name, narrowing):
-            findings.append(
-                Finding(
-                    "entrances",
-                    f"{name} sends to the Service too, but the annotations leave it out: it would send canary pods "
-                    "their pod share; name it as well, or accept it with canaryd.io/accept: entrances",
-                )
-            )
-        elif not _allowed(vs, namespace):
-            findings.append(
-                Finding(
-                    "routes", f"{name} is in another namespace; annotate it with {ALLOW_FROM}: {namespace}"
-                )
-            )
-        else:
+        said = _objection(vs, candidate, namespace, narrowing)
+        if said is None:
             refs.append(vs_.reference(vs, candidate))
+        else:
+            findings.append(said)
     return refs, findings
+
+
+def _objection(vs: Json, candidate: vs_.Candidate, namespace: str, narrowing: Narrowing) -> Finding | None:
+    """Why a route that sends to the Service cannot be managed."""
+    name = f"{label(vs)} route {candidate.name or f'number {candidate.index + 1}'}"
+    if candidate.objection:
+        return Finding(
+            "routes",
+            f"{name} {candidate.objection}; canaryd manages routes with the Service as their one destination, without a "
+            "subset",
+        )
+    if not _chosen(vs, candidate.name, narrowing):
+        return Finding(
+            "entrances",
+            f"{name} sends to the Service too, but the annotations leave it out: it would send canary pods their pod "
+            f"share; name it as well, {ACCEPT}",
+        )
+    if not _allowed(vs, namespace):
+        return Finding(
+            "routes", f"{name} is in another namespace; annotate it with {ALLOW_FROM}: {namespace}"
+        )
+    return None
 
 
 def _chosen(vs: Json, route: str, narrowing: Narrowing) -> bool:
@@ -98,47 +109,52 @@ def _allowed(vs: Json, namespace: str) -> bool:
     return meta["namespace"] == namespace or namespace in allowed or "*" in allowed
 
 
-def _not_found(refs: Sequence[RouteRef], narrowing: Narrowing) -> list[Finding]:
+def _not_found(services: Iterable[Json], host: str, narrowing: Narrowing) -> Iterator[Finding]:
+    """Names in the annotations that nothing goes by, beside those that there are."""
+    there = {
+        (vs["metadata"]["namespace"], vs["metadata"]["name"], candidate.name)
+        for vs in services
+        for candidate in vs_.candidates(vs, host)
+    }
     wanted = narrowing.virtual_service
-    if wanted is not None and wanted not in [(ref.namespace, ref.name) for ref in refs]:
-        return [
-            Finding(
+    if wanted is not None:
+        if wanted not in {(namespace, name) for namespace, name, _ in there}:
+            yield Finding(
                 "routes",
-                f"VirtualService {wanted[0]}/{wanted[1]} (canaryd.io/virtual-service) has no route to the Service",
+                f"VirtualService {wanted[0]}/{wanted[1]} (canaryd.io/virtual-service) has no route to the Service; "
+                f"there are: {_listed(f'{namespace}/{name}' for namespace, name, _ in there)}",
             )
-        ]
-    missing = sorted(set(narrowing.routes) - {ref.route for ref in refs})
-    if not missing:
-        return []
-    there = ", ".join(sorted(ref.route for ref in refs if ref.route)) or "none with a name"
-    return [
-        Finding(
+            return
+        there = {each for each in there if each[:2] == wanted}
+    names = {route for _, _, route in there if route}
+    missing = sorted(set(narrowing.routes) - names)
+    if missing:
+        yield Finding(
             "routes",
-            f"no route named {', '.join(missing)} (canaryd.io/routes) sends to the Service; there are: {there}",
+            f"no route named {', '.join(missing)} (canaryd.io/routes) sends to the Service; there are: {_listed(names)}",
         )
-    ]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(set(names))) or "none"
 
 
 def _to_make(service: str, namespace: str, host: str) -> RouteRef:
-    """Requests inside the mesh that no VirtualService governs go to every pod of the Service: one is made."""
+    """Requests inside the mesh that no VirtualService governs go to every pod of the Service: one is made.
+
+    Its destination names no port: Istio then takes the Service's one port, or the port that was asked for, just
+    as without a VirtualService.
+    """
     first = [{"destination": {"host": host}}]
     return RouteRef(namespace, f"canaryd-{service}", "", "canaryd", None, first, made=True)
 
 
-def port_findings(service: Json) -> list[Finding]:
-    """Ports whose traffic no HTTP route governs: canary pods would be sent their pod share of it."""
-    found = []
-    for port in service.get("spec", {}).get("ports") or []:
-        protocol = (port.get("appProtocol") or port.get("name") or "").lower()
-        kind = next((p for p in OTHER if protocol == p or protocol.startswith(f"{p}-")), None)
-        if kind or port.get("protocol", "TCP") != "TCP":
-            what = kind or port["protocol"]
-            found.append(
-                Finding(
-                    "entrances",
-                    f"port {port.get('name') or port['port']} of Service {service['metadata']['name']} speaks {what}, "
-                    "which HTTP routes do not govern; give it a Service of its own, or accept it with "
-                    "canaryd.io/accept: entrances",
-                )
+def _name_taken(services: Iterable[Json], made: RouteRef) -> Iterator[Finding]:
+    for vs in services:
+        if (vs["metadata"]["namespace"], vs["metadata"]["name"]) == (
+            made.namespace,
+            made.name,
+        ) and not is_ours(vs):
+            yield Finding(
+                "routes", f"{label(vs)} has the name of the one that canaryd makes for a run; rename it"
             )
-    return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from canaryd.cluster.resources import Json
 from canaryd.domain.model import Form, RouteRef, RouteView, Traffic
 from canaryd.mesh.hosts import full_host
+from canaryd.mesh.ownership import OURS, last_writer
 
 STABLE, CANARY = "stable", "canary"
 
@@ -25,48 +25,62 @@ class Candidate:
 
 def gateways(vs: Json) -> list[str]:
     """The gateways that the VirtualService is bound to; `mesh` where it names none."""
-    return list(vs.get("spec", {}).get("gateways") or ["mesh"])
+    return list((vs.get("spec") or {}).get("gateways") or ["mesh"])
 
 
 def http_routes(vs: Json) -> list[Json]:
-    return list(vs.get("spec", {}).get("http") or [])
+    """The HTTP routes, in the order in which they are tried."""
+    return list((vs.get("spec") or {}).get("http") or [])
 
 
 def candidates(vs: Json, host: str) -> Iterator[Candidate]:
     """The HTTP routes of `vs` that send requests, or copies of them, to `host`."""
     namespace = vs["metadata"]["namespace"]
     for index, route in enumerate(http_routes(vs)):
-        hosts = [_host(entry, namespace) for entry in route.get("route") or []]
-        mirrors = [
-            m for m in (route.get("mirror"), *(m.get("destination") for m in route.get("mirrors") or [])) if m
-        ]
-        mirrored = host in [full_host(m.get("host", ""), namespace) for m in mirrors]
-        if host in hosts or mirrored:
-            yield Candidate(index, route.get("name", ""), route, _objection(route, hosts, host, mirrored))
+        entries = route.get("route") or []
+        mirrored = host in [full_host(m.get("host", ""), namespace) for m in _mirrors(route)]
+        if mirrored or _sends(entries, namespace, host):
+            yield Candidate(index, route.get("name", ""), route, _objection(entries, namespace, mirrored))
 
 
-def _objection(route: Json, hosts: list[str], host: str, mirrored: bool) -> str:
+def _mirrors(route: Json) -> Iterator[Json]:
+    """Destinations that get copies of requests."""
+    for mirror in (route.get("mirror"), *(m.get("destination") for m in route.get("mirrors") or [])):
+        if mirror:
+            yield mirror
+
+
+def _objection(entries: list[Json], namespace: str, mirrored: bool) -> str:
     if mirrored:
         return "mirrors to the Service, so copies of requests would reach canary pods"
-    if hosts != [host]:
-        return "splits between several destinations: " + ", ".join(hosts)
-    subset = route["route"][0]["destination"].get("subset")
+    if len(entries) > 1:
+        return "splits between several destinations: " + ", ".join(_label(e, namespace) for e in entries)
+    subset = entries[0]["destination"].get("subset")
     return f"names subset {subset} already" if subset else ""
+
+
+def _label(entry: Json, namespace: str) -> str:
+    subset = (entry.get("destination") or {}).get("subset")
+    return _host(entry, namespace) + (f" subset {subset}" if subset else "")
 
 
 def other_protocols(vs: Json, host: str) -> list[str]:
     """ "tcp" or "tls" where such a route of `vs` sends to `host`: weights of HTTP routes do not govern it."""
     namespace = vs["metadata"]["namespace"]
+    spec = vs.get("spec") or {}
     return [
         protocol
         for protocol in ("tcp", "tls")
-        for route in vs.get("spec", {}).get(protocol) or []
-        if host in [_host(entry, namespace) for entry in route.get("route") or []]
+        if any(_sends(route.get("route") or [], namespace, host) for route in spec.get(protocol) or [])
     ]
 
 
 def _host(entry: Json, namespace: str) -> str:
-    return full_host(entry.get("destination", {}).get("host", ""), namespace)
+    return full_host((entry.get("destination") or {}).get("host", ""), namespace)
+
+
+def _sends(entries: list[Json], namespace: str, host: str) -> bool:
+    return any(_host(entry, namespace) == host for entry in entries)
 
 
 def reference(vs: Json, candidate: Candidate) -> RouteRef:
@@ -83,35 +97,80 @@ def reference(vs: Json, candidate: Candidate) -> RouteRef:
     )
 
 
-def find(vs: Json, ref: RouteRef, host: str) -> int | None:
-    """The route's index now: by its name, or by its conditions and destinations where it has none."""
+def find(vs: Json, ref: RouteRef, host: str, siblings: Iterable[RouteRef] = ()) -> int | None:
+    """The route's index now; None where no route is it any more. Only one that still sends to `host` can be.
+
+    By its name, and by its conditions where it has none or shares it. Where its owner changed these while it
+    names canaryd's subsets, it is the one such route that none of the `siblings` (other managed routes of
+    the run) is: left alone it would answer 503 once the subsets are removed.
+    """
     namespace = vs["metadata"]["namespace"]
-    for index, route in enumerate(http_routes(vs)):
-        entries = route.get("route") or []
-        ours = bool(entries) and all(_host(entry, namespace) == host for entry in entries)
-        same = route.get("name", "") == ref.route and (bool(ref.route) or route.get("match") == ref.match)
-        if same and ours:
-            return index
-    return None
+    sending = {
+        index: route
+        for index, route in enumerate(http_routes(vs))
+        if _sends(route.get("route") or [], namespace, host)
+    }
+    known = _by_identity(sending, ref)
+    if known is not None:
+        return known
+    others = {
+        _by_identity(sending, other)
+        for other in siblings
+        if other != ref and (other.namespace, other.name) == (ref.namespace, ref.name)
+    }
+    lost = [
+        i for i, route in sending.items() if i not in others and _names_ours(route["route"], namespace, host)
+    ]
+    return lost[0] if len(lost) == 1 else None
 
 
-def view(vs: Json | None, ref: RouteRef, host: str) -> RouteView:
-    """The managed route as it is now. Where its owner wrote a new plain form, that is the first form from now on."""
+def _by_identity(routes: Mapping[int, Json], ref: RouteRef) -> int | None:
+    named = [index for index, route in routes.items() if route.get("name", "") == ref.route]
+    alike = [index for index in named if routes[index].get("match") == ref.match]
+    return next(iter(alike or (named if ref.route else [])), None)
+
+
+def _names_ours(entries: list[Json], namespace: str, host: str) -> bool:
+    return any(
+        _host(entry, namespace) == host and entry["destination"].get("subset") in (STABLE, CANARY)
+        for entry in entries
+    )
+
+
+def view(vs: Json | None, ref: RouteRef, host: str, siblings: Iterable[RouteRef] = ()) -> RouteView:
+    """The managed route as it is now, found as `find` does.
+
+    Where its owner wrote a new plain form, that is the first form from now on. A route of which nothing is
+    canaryd's any more is its owner's again, as one that was deleted: `gone`. While a destination names one
+    of canaryd's subsets it is not, whatever else has changed.
+    """
     if vs is None:
         return RouteView(ref, Traffic() if ref.made else None, gone=not ref.made)
-    index = find(vs, ref, host) if ref.made or vs["metadata"].get("uid") == ref.uid else None
+    by, index = last_writer(vs), find(vs, ref, host, siblings)
+    if ref.made:
+        # Plain is what there is without the object: with it, even a plain route is not yet put back.
+        seen = None if index is None else _seen(vs, index, host)
+        return RouteView(ref, None if seen == Traffic() else seen, by=by)
     if index is None:
-        return RouteView(ref, None, gone=True, by=last_writer(vs))
-    entries = http_routes(vs)[index]["route"]
-    seen = traffic(entries)
-    if seen is not None and seen.form is Form.PLAIN and not ref.made:
-        ref = replace(ref, first=entries)
-    return RouteView(ref, seen, by=last_writer(vs))
+        return RouteView(ref, None, gone=True, by=by)
+    route, meta = http_routes(vs)[index], vs["metadata"]
+    if not _names_ours(route["route"], meta["namespace"], host):
+        if _seen(vs, index, host) != Traffic() or meta.get("uid", "") != ref.uid:
+            return RouteView(ref, None, gone=True, by=by)
+        ref = replace(ref, first=route["route"])
+    now = replace(ref, uid=meta.get("uid", ""), route=route.get("name", ""), match=route.get("match"))
+    return RouteView(now, _seen(vs, index, host), by=by)
 
 
-def traffic(entries: list[Json]) -> Traffic | None:
-    """The form of a route's destinations; None if canaryd would not have written them."""
-    subsets = [entry.get("destination", {}).get("subset") for entry in entries]
+def _seen(vs: Json, index: int, host: str) -> Traffic | None:
+    return traffic(http_routes(vs)[index]["route"], vs["metadata"]["namespace"], host)
+
+
+def traffic(entries: list[Json], namespace: str, host: str) -> Traffic | None:
+    """The form of a route's destinations; None if canaryd would not have written them for `host`."""
+    if any(_host(entry, namespace) != host for entry in entries):
+        return None
+    subsets = [entry["destination"].get("subset") for entry in entries]
     if subsets == [None]:
         return Traffic(Form.PLAIN)
     if subsets == [STABLE]:
@@ -137,27 +196,50 @@ def entries_for(ref: RouteRef, wanted: Traffic) -> list[Json]:
     return [{**stable, "weight": 100 - wanted.weight}, {**canary, "weight": wanted.weight}]
 
 
-def patch(vs: Json, ref: RouteRef, host: str, wanted: Traffic) -> list[Json] | None:
-    """The JSON Patch that brings the route to `wanted`; None if the route is not there any more.
+@dataclass(frozen=True, slots=True)
+class RoutePatch:
+    """A JSON Patch of one route, empty where it is as wanted. A fall carries no resourceVersion."""
 
-    A rise, and every change of form, tests the resourceVersion. A fall tests only the route's name and
-    destinations: taking traffic from the canary is right whatever else has changed.
+    operations: list[Json]
+    falls: bool
+
+
+def patch(
+    vs: Json, ref: RouteRef, host: str, wanted: Traffic, siblings: Iterable[RouteRef] = ()
+) -> RoutePatch | None:
+    """What brings the route to `wanted`; None if the route is not there any more.
+
+    A rise, and every change of form, carries the resourceVersion (409 where it is not the current one). A
+    fall tests only the route's name, or its conditions where it has none, and its destinations (422): taking
+    traffic from the canary is right whatever else has changed.
     """
-    index = find(vs, ref, host)
+    index = find(vs, ref, host, siblings)
     if index is None:
         return None
-    route = http_routes(vs)[index]
-    seen, path = traffic(route["route"]), f"/spec/http/{index}"
-    tests: list[Json] = [{"op": "test", "path": f"{path}/name", "value": ref.route}] if ref.route else []
-    both = seen is not None and seen.form is Form.SPLIT and wanted.form is Form.SPLIT
-    if not (seen is not None and wanted.canary_share_below(seen)):
-        version = vs["metadata"]["resourceVersion"]
-        tests.append({"op": "test", "path": "/metadata/resourceVersion", "value": version})
-    if both:
-        tests += _destinations(path, route["route"])
-        return [*tests, *_weights(path, wanted)]
-    tests.append({"op": "test", "path": f"{path}/route", "value": route["route"]})
-    return [*tests, {"op": "replace", "path": f"{path}/route", "value": entries_for(ref, wanted)}]
+    route, seen, path = http_routes(vs)[index], _seen(vs, index, host), f"/spec/http/{index}"
+    if seen == wanted:
+        return RoutePatch([], falls=False)
+    split = seen is not None and seen.form is Form.SPLIT and wanted.form is Form.SPLIT
+    falls = split and seen is not None and wanted.canary_share_below(seen)
+    operations = _identity(path, route) + ([] if falls else [_version(vs)])
+    if split:
+        operations += _destinations(path, route["route"]) + _weights(path, wanted)
+    else:
+        operations += [
+            {"op": "test", "path": f"{path}/route", "value": route["route"]},
+            {"op": "replace", "path": f"{path}/route", "value": entries_for(ref, wanted)},
+        ]
+    return RoutePatch(operations, falls)
+
+
+def _identity(path: str, route: Json) -> list[Json]:
+    """That the route at this index is still the one: JSON Patch cannot look for it."""
+    key = "name" if route.get("name") else "match"
+    return [{"op": "test", "path": f"{path}/{key}", "value": route[key]}] if route.get(key) else []
+
+
+def _version(vs: Json) -> Json:
+    return {"op": "replace", "path": "/metadata/resourceVersion", "value": vs["metadata"]["resourceVersion"]}
 
 
 def _destinations(path: str, entries: list[Json]) -> list[Json]:
@@ -180,39 +262,28 @@ def made(ref: RouteRef, host: str, wanted: Traffic, owner: Json) -> Json:
         "metadata": {
             "name": ref.name,
             "namespace": ref.namespace,
-            "labels": {"app.kubernetes.io/managed-by": "canaryd"},
+            "labels": OURS,
             "ownerReferences": [owner],
         },
         "spec": {"hosts": [host], "http": [{"name": ref.route, "route": entries_for(ref, wanted)}]},
     }
 
 
-def last_writer(vs: Json) -> str:
-    """Who wrote the routes last, by managedFields: a field manager and the time; "" if nobody is named."""
-    owners = [
-        entry
-        for entry in vs["metadata"].get("managedFields") or []
-        if "f:http" in (entry.get("fieldsV1") or {}).get("f:spec", {})
-    ]
-    if not owners:
-        return ""
-    newest = max(owners, key=lambda entry: entry.get("time") or "")
-    return f"{newest.get('manager', 'somebody')} at {newest.get('time', 'an unknown time')}"
+def made_patch(vs: Json, ref: RouteRef, host: str, wanted: Traffic, owner: Json) -> RoutePatch:
+    """What brings the VirtualService made for a run to `wanted`. The object is canaryd's: all of it is written.
 
-
-def owners_given_back(vs: Json, saved: Any) -> list[Json] | None:
-    """managedFields without canaryd's entry and with what it took; None if there is nothing to give back.
-
-    Without this a server-side apply by the owner would end in a conflict with canaryd.
+    Its owner is the run that needs it now: the run that it was made for may be deleted meanwhile.
     """
-    current = vs["metadata"].get("managedFields") or []
-    if not any(entry.get("manager") == "canaryd" for entry in current):
-        return None
-    first = {_owner(entry): entry for entry in saved or []}
-    kept = [first.get(_owner(entry), entry) for entry in current if entry.get("manager") != "canaryd"]
-    back = [entry for entry in first.values() if _owner(entry) not in {_owner(k) for k in kept}]
-    return [*kept, *(entry for entry in back if entry.get("manager") != "canaryd")] or [{}]
-
-
-def _owner(entry: Json) -> tuple[Any, ...]:
-    return (entry.get("manager"), entry.get("operation"), entry.get("subresource", ""))
+    spec = made(ref, host, wanted, owner)["spec"]
+    index = find(vs, ref, host)
+    seen = None if index is None else _seen(vs, index, host)
+    falls = seen is not None and wanted.form is Form.SPLIT and wanted.canary_share_below(seen)
+    differing: list[Json] = [
+        {"op": "add", "path": path, "value": value}
+        for path, value, now in (
+            ("/metadata/ownerReferences", [owner], vs["metadata"].get("ownerReferences")),
+            ("/spec", spec, vs.get("spec")),
+        )
+        if now != value
+    ]
+    return RoutePatch(differing if falls or not differing else [_version(vs), *differing], falls)

@@ -10,7 +10,7 @@ from canaryd.cluster.errors import AlreadyExists, ApiError, Conflict, Invalid, N
 from canaryd.cluster.resources import DESTINATIONRULES, VIRTUALSERVICES, Json, Resource
 from canaryd.cluster.transport import Api
 from canaryd.domain.model import Form, Labels, RouteRef, Traffic
-from canaryd.mesh import destinationrule
+from canaryd.mesh import destinationrule, ownership
 from canaryd.mesh import virtualservice as vs_
 
 log = structlog.get_logger(__name__)
@@ -29,67 +29,93 @@ class MeshWriter:
         self._saw_rule = saw_rule
 
     def put_traffic(
-        self, ref: RouteRef, host: str, traffic: Traffic, cached: Json | None, owner: Json
+        self,
+        ref: RouteRef,
+        host: str,
+        traffic: Traffic,
+        cached: Json | None,
+        owner: Json,
+        *,
+        siblings: Iterable[RouteRef] = (),
     ) -> None:
         """Bring one route to `traffic`. A fall is tried again within the call, on what the server has now.
 
-        Raises Conflict or Invalid when a rise was tested against what is not there any more: the next tick
-        decides anew.
+        siblings: all routes of the run. Raises Conflict or Invalid when a rise met what is not there any
+        more: the next tick decides anew.
         """
-        if ref.made:
-            self._put_made(ref, host, traffic, cached, owner)
+        if ref.made and traffic.form is Form.PLAIN:
+            if cached is not None and ownership.is_ours(cached):
+                self._delete(VIRTUALSERVICES, ref.namespace, ref.name, cached["metadata"]["uid"])
             return
+        if ref.made and cached is None and self._made(ref, host, traffic, owner):
+            return
+        vs = self._brought(ref, host, traffic, cached, owner, tuple(siblings))
+        if vs is not None and traffic.form is Form.PLAIN:
+            self._give_back(ref, vs)
+
+    def _made(self, ref: RouteRef, host: str, traffic: Traffic, owner: Json) -> bool:
+        """Whether the VirtualService for the run had to be made, and was."""
+        try:
+            body = vs_.made(ref, host, traffic, owner)
+            self._saw_route(self._api.create(VIRTUALSERVICES, ref.namespace, body))
+        except AlreadyExists:
+            return False
+        return True
+
+    def _brought(
+        self,
+        ref: RouteRef,
+        host: str,
+        traffic: Traffic,
+        cached: Json | None,
+        owner: Json,
+        siblings: tuple[RouteRef, ...],
+    ) -> Json | None:
+        """The VirtualService with the route as wanted; None if the route is not there any more."""
         vs = cached
         for attempt in range(_TRIES):
             if vs is None:
                 vs = self._api.get(VIRTUALSERVICES, ref.namespace, ref.name)
-            operations = vs_.patch(vs, ref, host, traffic)
-            if operations is None:
-                return
-            rises = any(op["path"] == "/metadata/resourceVersion" for op in operations)
+            change = (
+                vs_.made_patch(_ours(vs, ref.name), ref, host, traffic, owner)
+                if ref.made
+                else vs_.patch(vs, ref, host, traffic, siblings)
+            )
+            if change is None:
+                return None
+            if not change.operations:
+                return vs
             try:
-                self._patch(ref, operations)
-                break
+                return self._patch(ref, change.operations)
             except (Conflict, Invalid):
-                if rises or attempt == _TRIES - 1:
+                if not change.falls or attempt == _TRIES - 1:
                     raise
                 vs = None
-        if traffic.form is Form.PLAIN:
-            self._give_back(ref)
+        return None
 
-    def _patch(self, ref: RouteRef, operations: list[Json]) -> None:
-        self._saw_route(self._api.patch(VIRTUALSERVICES, ref.namespace, ref.name, operations, kind="json"))
+    def _patch(self, ref: RouteRef, operations: list[Json]) -> Json:
+        vs = self._api.patch(VIRTUALSERVICES, ref.namespace, ref.name, operations, kind="json")
+        self._saw_route(vs)
+        return vs
 
-    def _give_back(self, ref: RouteRef) -> None:
-        """Field ownership as it was: else a server-side apply by the owner would meet a conflict."""
-        vs = self._api.get(VIRTUALSERVICES, ref.namespace, ref.name)
-        owners = vs_.owners_given_back(vs, ref.owners)
-        if owners is None:
-            return
-        operations: list[Json] = [
-            {"op": "test", "path": "/metadata/resourceVersion", "value": vs["metadata"]["resourceVersion"]},
-            {"op": "replace", "path": "/metadata/managedFields", "value": owners},
-        ]
-        try:
-            self._patch(ref, operations)
-        except ApiError as error:
-            log.info("route.ownership_kept", route=str(ref), error=str(error))
+    def _give_back(self, ref: RouteRef, vs: Json) -> None:
+        """Field ownership as it was: else a server-side apply by the owner would meet a conflict.
 
-    def _put_made(self, ref: RouteRef, host: str, traffic: Traffic, cached: Json | None, owner: Json) -> None:
-        if traffic.form is Form.PLAIN:
-            if cached is not None:
-                self._delete(VIRTUALSERVICES, ref.namespace, ref.name, cached["metadata"]["uid"])
-            return
-        if cached is None:
-            body = vs_.made(ref, host, traffic, owner)
-            try:
-                self._saw_route(self._api.create(VIRTUALSERVICES, ref.namespace, body))
+        A write of its own, since the server counts a change of routes as canaryd's whatever managedFields
+        come with it. Not worth failing for: the routes are put back already.
+        """
+        for _ in range(_TRIES):
+            operations = ownership.patch(vs, ref.owners)
+            if operations is None:
                 return
-            except AlreadyExists:
-                cached = self._api.get(VIRTUALSERVICES, ref.namespace, ref.name)
-        operations = vs_.patch(cached, ref, host, traffic)
-        if operations is not None:
-            self._patch(ref, operations)
+            try:
+                self._patch(ref, operations)
+                return
+            except (Conflict, Invalid):
+                vs = self._api.get(VIRTUALSERVICES, ref.namespace, ref.name)
+            except ApiError as error:
+                log.warning("route.ownership_kept", route=str(ref), error=str(error))
+                return
 
     def put_subsets(
         self,
@@ -104,7 +130,7 @@ class MeshWriter:
         """canaryd's DestinationRule with these subsets; without any the rule is removed."""
         name = destinationrule.rule_name(service)
         if not subsets:
-            if cached is not None:
+            if cached is not None and ownership.is_ours(cached):
                 self._delete(DESTINATIONRULES, namespace, name, cached["metadata"]["uid"])
             return
         if cached is None:
@@ -117,7 +143,7 @@ class MeshWriter:
                 cached = self._api.get(DESTINATIONRULES, namespace, name)
         change = {
             "metadata": {
-                "resourceVersion": cached["metadata"]["resourceVersion"],
+                "resourceVersion": _ours(cached, name)["metadata"]["resourceVersion"],
                 "ownerReferences": [owner],
             },
             "spec": {"subsets": destinationrule.subset_list(subsets)},
@@ -129,3 +155,11 @@ class MeshWriter:
             self._api.delete(resource, namespace, name, uid=uid)
         except NotFound:
             return
+
+
+def _ours(obj: Json, name: str) -> Json:
+    """The object, if canaryd made it: an owner's object of the same name is not written over."""
+    if ownership.is_ours(obj):
+        return obj
+    message = f"{name} was not made by canaryd, and has the name that it needs; rename it"
+    raise Conflict(409, "NotOurs", message, "patch", name)
