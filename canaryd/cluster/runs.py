@@ -91,6 +91,7 @@ def status(run: Run) -> Json:
         "verdictDecision": run.verdict.decision if run.verdict else None,
         "watched": run.watched.to_json() if run.watched else None,
         "watch": run.watch.to_json() if run.watch else None,
+        "allocation": list(run.allocation),
         "rungRequests": run.rung_requests,
         "passes": [
             {"step": p.step, "weight": p.weight, "at": p.at, "because": p.because} for p in run.passes
@@ -209,6 +210,7 @@ def parse(obj: Json) -> Run:
         hold_since=times.get("holdSince"),
         blind_since=times.get("blindSince"),
         finished=times.get("finished"),
+        allocation=tuple(state.get("allocation") or []),
         rung_requests=state.get("rungRequests", 0),
         gate_closed=bool(state.get("gateClosed")),
         highest_weight=(state.get("weight") or {}).get("highest", 0),

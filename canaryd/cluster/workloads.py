@@ -78,6 +78,7 @@ def deployment_view(obj: Json, running: Json | None) -> DeploymentView:
         enabled=annotations.get(ENABLED) == "true",
         retry=annotations.get(RETRY, ""),
         skip=annotations.get(SKIP, ""),
+        accept=frozenset(part.strip() for part in annotations.get("canaryd.io/accept", "").split(",")),
         pause=annotations.get("canaryd.io/pause") == "true",
         abort=annotations.get("canaryd.io/abort", ""),
         restart_only=restart_only,

@@ -16,6 +16,7 @@ from canaryd.controller.caches import Caches
 from canaryd.controller.measure import Measurer
 from canaryd.controller.queue import KeyedQueue
 from canaryd.controller.reconciler import Reconciler
+from canaryd.controller.sweep import suspects
 from config.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -113,8 +114,12 @@ class Daemon:
             self._stopping.wait(0.05)
 
     def _enqueue_all(self) -> None:
+        written = suspects(self._caches.virtualservices.items())
         for deployment in self._caches.deployments.items():
-            self._queue.add((deployment["metadata"]["namespace"], deployment["metadata"]["name"]))
+            key = (deployment["metadata"]["namespace"], deployment["metadata"]["name"])
+            if key[0] in written:
+                self._reconciler.suspect(key)
+            self._queue.add(key)
         for run in self._reconciler.runs():
             self._queue.add((run.namespace, run.target.name))
 
@@ -155,6 +160,8 @@ class Daemon:
         if target:
             self._queue.add((key[0], target))
         if resource.kind == "CanaryRun":
+            if new is None:
+                self._reconciler.suspect((key[0], obj["spec"]["target"]["name"]))
             self._queue.add((key[0], obj["spec"]["target"]["name"]))
         if resource.kind in ("VirtualService", "DestinationRule", "Pod", "Service"):
             self._active(resource, key)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from analysis import Interval, Judge, JudgeConfig, Verdict
+from analysis import Interval, Judge, JudgeConfig, Verdict, allocation
 from analysis.errors import AnalysisError
 from analysis.intervals import Blind, IntervalBuilder, Outcome, Pods, RunQuery
 from analysis.telemetry import WorkloadRef
@@ -115,8 +115,11 @@ class Measurer:
         if fresh and not watched and interval is not None:
             evidence = judge.update(evidence, interval)
         late = now - run.created > run.policy.deadline
+        wealth, misallocated = _allocated(run, interval if fresh else None, share)
         measured = Measured(
             evidence=evidence,
+            allocation=wealth,
+            misallocated=misallocated,
             verdict=judge.verdict(evidence, deadline_passed=late) if evidence.intervals else None,
             fresh=fresh,
             judged_to=interval.end if fresh and interval is not None else None,
@@ -138,6 +141,21 @@ class Measurer:
         return replace(
             measured, verdict=_without_decision(measured.verdict), watched=state, watch=watch.check(state)
         )
+
+
+def _allocated(
+    run: Run, interval: Interval | None, seen: float | None
+) -> tuple[allocation.Wealth | None, str]:
+    """Does the mesh split as it was told?"""
+    if run.stage is not Stage.JUDGE:
+        return None, ""
+    wealth, share = run.allocation or allocation.start(), run.wanted.traffic.weight / 100
+    if interval is not None:
+        canary = sum(c.requests for c in interval.canary.values())
+        total = canary + sum(c.requests for c in interval.baseline.values())
+        wealth = allocation.update(wealth, share, canary, total)
+    finding = allocation.judge(wealth, share, seen or 0.0)
+    return wealth, finding.because if finding else ""
 
 
 def _without_decision(verdict: Verdict | None) -> Verdict | None:

@@ -21,12 +21,13 @@ from canaryd.cluster.transport import Api
 from canaryd.controller.caches import Caches
 from canaryd.controller.effects import Effects, TemplateLostError
 from canaryd.controller.measure import Measurer
+from canaryd.controller.sweep import orphans, restoring
 from canaryd.controller.world import WorldReader
 from canaryd.domain.announce import announce
 from canaryd.domain.converge import Effect, PutTraffic, converge
 from canaryd.domain.decide import decide
 from canaryd.domain.idle import Gate, HandBack, Start, idle
-from canaryd.domain.model import DeploymentView, Run, Stage, Target, World
+from canaryd.domain.model import DeploymentView, ReplicaSetView, Run, Stage, Target, World
 from config.annotations import Managed, resolve
 from config.annotations import parse as parse_annotations
 from config.policy import Policy
@@ -57,6 +58,9 @@ class Reconciler:
         self._effects = Effects(api, caches, settings.root_namespace)
         self._events = EventRecorder(api)
         self._said: dict[Key, str] = {}
+        self._gated: set[Key] = set()
+        self._suspects: set[Key] = set()
+        self._parsed: dict[str, tuple[str, Run]] = {}
 
     def reconcile(self, key: Key) -> float | None:
         """One pass; seconds until the next look, None for when something changes. Raises ApiError."""
@@ -77,10 +81,20 @@ class Reconciler:
         found = []
         for obj in self._caches.runs.items():
             try:
-                found.append(parse(obj))
+                found.append(self._parse(obj))
             except (KeyError, ValueError, TypeError) as error:
                 log.error("run.unreadable", run=obj["metadata"].get("name"), error=repr(error))
+        present = {run.uid for run in found}
+        self._parsed = {uid: entry for uid, entry in self._parsed.items() if uid in present}
         return found
+
+    def _parse(self, obj: Json) -> Run:
+        """Each version of a run is read once."""
+        uid, version = obj["metadata"]["uid"], obj["metadata"]["resourceVersion"]
+        known = self._parsed.get(uid)
+        if known is None or known[0] != version:
+            known = self._parsed[uid] = (version, parse(obj))
+        return known[1]
 
     # -- with a run ---------------------------------------------------------------------------------
 
@@ -176,12 +190,17 @@ class Reconciler:
         raw, deployment, sets = self._reader.deployment(*key)
         if raw is None or deployment is None or "canaryd.io/run" in (raw["metadata"].get("labels") or {}):
             return None
+        if key in self._suspects and self._sweep(key, raw, deployment, sets, finished):
+            return _SOON
         policy = self._policy(key, raw, deployment)
+        if deployment.paused and deployment.owns_pause:
+            self._gated.add(key)
         care = idle(
             deployment,
             sets,
             finished,
             self._reader.terms,
+            gated=bool(finished) or key in self._gated,
             roll_restarts=isinstance(policy, Policy) and policy.restarts == "roll",
         )
         match care:
@@ -222,6 +241,51 @@ class Reconciler:
         log.info("deployment", namespace=key[0], name=key[1], reason=reason, because=message)
         self._events.record(_about_deployment(*key, deployment.uid), reason, message, warning=warning)
 
+    def suspect(self, key: Key) -> None:
+        """A run of this Deployment may have vanished without cleaning up: look when it is next reconciled."""
+        self._suspects.add(key)
+
+    def _sweep(
+        self,
+        key: Key,
+        raw: Json,
+        deployment: DeploymentView,
+        sets: list[ReplicaSetView],
+        finished: list[Run],
+    ) -> bool:
+        """Begin a run that puts back what a vanished one left; whether there was anything."""
+        caches = self._caches
+        left = orphans(
+            raw, caches.services.items(), caches.virtualservices.items(), caches.destinationrules.items()
+        )
+        serving = [rs for rs in sets if rs.replicas > 0 and rs.ready > 0]
+        self._suspects.discard(key)
+        if left is None or not serving:
+            return False
+        run = Run(
+            namespace=key[0],
+            name=f"{key[1][:45]}-swept-{len(finished) + 1}",
+            target=Target(*key, deployment.uid),
+            revision=left.revision or deployment.revision,
+            created=self._clock(),
+            trigger="routes without a run",
+        )
+        canary = caches.deployments.get((key[0], run.canary_name))
+        created = self._create(run)
+        if created is None:
+            return False
+        self._save(restoring(created, left, max(serving, key=lambda rs: rs.ready), canary))
+        self._say(key, deployment, "Swept", "routes of a run that is gone are put back", warning=True)
+        return True
+
+    def _create(self, run: Run) -> Run | None:
+        """The run as an object of the API; None if it is there already."""
+        try:
+            meta = self._api.create(CANARYRUNS, run.namespace, manifest(run))["metadata"]
+        except AlreadyExists:
+            return None
+        return replace(run, uid=meta["uid"], resource_version=meta["resourceVersion"])
+
     def _start(
         self,
         key: Key,
@@ -243,13 +307,10 @@ class Reconciler:
             trigger="the Deployment's template changed",
             retry=deployment.retry,
         )
-        try:
-            created = self._api.create(CANARYRUNS, key[0], manifest(run))
-        except AlreadyExists:
+        created = self._create(run)
+        if created is None:
             return
-        run = replace(
-            run, uid=created["metadata"]["uid"], resource_version=created["metadata"]["resourceVersion"]
-        )
+        run = created
         if after is not None:
             run = _inherit(run, after)
         run = self._save(replace(run, stage_since=run.created, because="looking at the ground"))

@@ -81,7 +81,9 @@ class WorldReader:
             else None,
             routes=self._routes(run),
             subsets=destinationrule.subsets(rule),
-            ground=self.ground(raw) if run.stage is Stage.PREFLIGHT and raw is not None else None,
+            ground=self.ground(raw, carried=bool(run.carrier))
+            if run.stage is Stage.PREFLIGHT and raw is not None
+            else None,
             measured=measured,
         )
 
@@ -106,7 +108,7 @@ class WorldReader:
         pods, _ = self._api.list(PODS, deployment["metadata"]["namespace"], labels=_selector(deployment))
         return images(pod for pod in pods if any(owned_by(pod, uid) for uid in uids))
 
-    def ground(self, deployment: Json) -> Ground:
+    def ground(self, deployment: Json, *, carried: bool = False) -> Ground:
         """Preflight: a few calls to the API, made once per run and again while a check fails."""
         namespace = deployment["metadata"]["namespace"]
         sets = self._caches.replicasets_of(deployment)
@@ -120,6 +122,7 @@ class WorldReader:
             destinationrules=list(self._caches.destinationrules.items()),
             claims=self._claims(deployment),
             others=self._other_controllers(deployment),
+            carried=carried,
         )
         settings = self._settings
         return examine(snapshot, settings.policies, settings.default_policy, settings.root_namespace)

@@ -62,6 +62,7 @@ def shift(run: Run, world: World, now: float) -> Run:
         f"judging at {weight_of(run)} %",
         judged_since=now,
         watch=None,
+        allocation=(),
         rung_requests=_canary_requests(run),
     )
 
@@ -78,7 +79,8 @@ def judge(run: Run, world: World, now: float) -> Run:
         return _come_back(run, now, calm=not run.reasserted or now - run.reasserted[-1] > 3600)
     if measured.blind or run.hold is Hold.BLIND:
         return _blind(run, world, now)
-    if measured.misallocated:
+    accepted = world.deployment is not None and "allocation" in world.deployment.accept
+    if measured.misallocated and not accepted:
         return _held(run, now, Hold.MISALLOCATED, measured.misallocated)
     if run.wish_pause or (world.deployment is not None and world.deployment.pause):
         limit_passed = run.hold is Hold.PAUSED and now - (run.hold_since or now) > policy.hold_limit
@@ -208,6 +210,7 @@ def _record(run: Run, world: World) -> Run:
         run,
         evidence=measured.evidence if measured.evidence is not None else run.evidence,
         watched=measured.watched if measured.watched is not None else run.watched,
+        allocation=measured.allocation if measured.allocation is not None else run.allocation,
         watch=measured.watch if measured.watch is not None else run.watch,
         verdict=measured.verdict if measured.verdict is not None else run.verdict,
     )

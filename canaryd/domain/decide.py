@@ -73,7 +73,7 @@ def decide(run: Run, world: World, now: float) -> Decision:
     if not run.active:
         return Decision(run, world.terms.tick)
     run = observe(run, world, now)
-    for rule in RULES:
+    for rule in RULES if run.outcome is None else (_drifted,):
         changed = rule(run, world, now)
         if changed is not None:
             return Decision(changed, 0.0)
@@ -90,7 +90,7 @@ def _again(run: Run, world: World, now: float) -> float:
 
 
 def _deployment_gone(run: Run, world: World, now: float) -> Run | None:
-    if run.stage in TAIL or (world.deployment is not None and not world.deployment.deleting):
+    if world.deployment is not None and not world.deployment.deleting:
         return None
     return abandon(run, now, "DeploymentDeleted", f"Deployment {run.target} was deleted during the run")
 

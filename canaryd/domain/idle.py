@@ -45,10 +45,12 @@ def idle(
     finished: Sequence[Run],
     terms: Terms,
     *,
+    gated: bool,
     roll_restarts: bool = False,
 ) -> Care:
     """What `deployment` needs; `finished` are its ended runs, newest first. Pure.
 
+    gated: whether canaryd is known to have closed this Deployment's gate before.
     roll_restarts: whether a change that only restarts pods rolls at once instead of being released.
     """
     if deployment.deleting:
@@ -61,14 +63,14 @@ def idle(
         return Start(after=last)
     if deployment.replicas == 0:
         return _asleep(deployment, replicasets)
-    if len(serving) > 1:
-        return Nothing("a rollout that began without us is under way")
     if not serving or (serving[0].ready == 0 and len(replicasets) == 1):
         return _first_install(deployment)
-    running = serving[0]
-    if running.revision == deployment.revision:
-        return _at_rest(deployment, running, terms)
-    return _new_revision(deployment, last, roll_restarts=roll_restarts)
+    old = [rs for rs in serving if rs.revision != deployment.revision]
+    if not old:
+        return _at_rest(deployment, serving[0], terms)
+    if len(old) > 1:
+        return Nothing("a rollout that began without us is under way")
+    return _new_revision(deployment, last, gated=gated, roll_restarts=roll_restarts)
 
 
 def _released(deployment: DeploymentView, serving: Sequence[ReplicaSetView]) -> Care:
@@ -107,21 +109,31 @@ def _at_rest(deployment: DeploymentView, running: ReplicaSetView, terms: Terms) 
     return Gate(terms.rest_paused, f"at rest at revision {running.revision}")
 
 
-def _new_revision(deployment: DeploymentView, last: Run | None, *, roll_restarts: bool) -> Care:
+def _new_revision(deployment: DeploymentView, last: Run | None, *, gated: bool, roll_restarts: bool) -> Care:
     revision = deployment.revision
     if deployment.skip == revision:
         return _let_through(deployment, f"canaryd.io/skip lets revision {revision} through")
     if deployment.restart_only and roll_restarts:
         return _let_through(deployment, "only a restart, and the policy rolls restarts")
     if last is not None and last.revision == revision:
-        if last.reason == "Overridden":
-            return _let_through(deployment, f"revision {revision} was unpaused by its owner")
-        rejected = last.outcome is Outcome.ROLLED_BACK and last.reason not in ("ScaledToZero", "Released")
-        if rejected and last.retry == deployment.retry:
-            return Nothing(
-                f"revision {revision} was rolled back ({last.reason}); canaryd.io/retry tries it again"
-            )
+        return _seen_before(deployment, last)
+    if not deployment.paused and not gated:
+        return Nothing(f"the gate was open when revision {revision} came: it rolls out by itself")
     return Start()
+
+
+def _seen_before(deployment: DeploymentView, last: Run) -> Care:
+    """The revision of the last run again: rejected, let through by its owner, or to be tried once more."""
+    if last.reason == "Overridden":
+        return _let_through(deployment, f"revision {last.revision} was unpaused by its owner")
+    rejected = last.outcome is Outcome.ROLLED_BACK and last.reason not in ("ScaledToZero", "Released", "Swept")
+    if not rejected or last.retry != deployment.retry:
+        return Start()
+    if not deployment.paused:
+        return Nothing(f"rejected revision {last.revision} was unpaused by its owner: it rolls out by itself")
+    return Nothing(
+        f"revision {last.revision} was rolled back ({last.reason}); canaryd.io/retry tries it again"
+    )
 
 
 def _let_through(deployment: DeploymentView, because: str) -> Care:

@@ -232,6 +232,7 @@ class Run:
     verdict: Verdict | None = None
     watched: WatchState | None = None
     watch: WatchVerdict | None = None
+    allocation: tuple[float, ...] = ()  # of this rung; () before its first interval
     passes: tuple[Pass, ...] = ()
     reasserted: tuple[float, ...] = ()
     conditions: tuple[Condition, ...] = ()
@@ -242,7 +243,7 @@ class Run:
         """What people call the place where the run stands."""
         if self.stage is Stage.DONE:
             return Phase.SUCCEEDED if self.outcome is Outcome.SUCCEEDED else Phase.ROLLED_BACK
-        if self.stage in TAIL or self.stage in RETURNING:
+        if self.stage in TAIL or self.stage in RETURNING or self.outcome is not None:
             return Phase.PROMOTING if self.outcome is Outcome.SUCCEEDED else Phase.ROLLING_BACK
         if self.hold is not None:
             return Phase.HOLDING
@@ -285,6 +286,7 @@ class DeploymentView:
     enabled: bool = True
     retry: str = ""
     skip: str = ""
+    accept: frozenset[str] = frozenset()
     pause: bool = False
     abort: str = ""  # a revision, or "true" for whichever is being released
     restart_only: bool = False  # the template differs from the running one in restart marks alone
@@ -372,6 +374,7 @@ class Measured:
     request_rate: float = 0.0  # requests per second, both arms
     blind: str = ""  # why nothing can be measured
     silent: str = ""  # Prometheus answers, and has never seen a request to either arm
+    allocation: tuple[float, ...] | None = None
     misallocated: str = ""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from canaryd.domain import ending
 from canaryd.domain.climb import begin_step
 from canaryd.domain.ending import fail
 from canaryd.domain.ladder import canary_size, stable_ready
@@ -34,8 +35,10 @@ def preflight(run: Run, world: World, now: float) -> Run:
         conditions=_with(run, Condition("Preflight", True, "Passed", "all checks passed", now)),
     )
     if run.carrier:
-        return _take_over(run, world, now)
-    serving = world.serving[0]
+        run = replace(run, start_replicas=world.carrier.replicas if world.carrier else 0)
+        return ending.take_over(run, now, f"{run.carrier} carries the traffic: it becomes the stable arm")
+    # Where the template was replaced and unpaused in one write, a few pods of the new revision are there.
+    serving = next(rs for rs in world.serving if rs.revision != run.revision)
     stable = Arm(
         run.target.name, serving.revision, {"pod-template-hash": serving.hash}, replicaset=serving.name
     )
@@ -56,17 +59,6 @@ def _with(run: Run, condition: Condition) -> tuple[Condition, ...]:
     return (*(c for c in run.conditions if c.type != condition.type), condition)
 
 
-def _take_over(run: Run, world: World, now: float) -> Run:
-    assert run.stable is not None
-    return run.to(
-        Stage.TAKE_OVER,
-        now,
-        f"{run.carrier} carries the traffic: it becomes the stable arm",
-        start_replicas=world.carrier.replicas if world.carrier else 0,
-        wanted=replace(run.wanted, paused=True, carrier=True, stable_subset=run.stable.labels),
-    )
-
-
 def take_over(run: Run, world: World, now: float) -> Run:
     """Subset stable, at weight 0, now names the carrier's pods: the traffic may move to it."""
     if not settled(run, world, now):
@@ -77,7 +69,11 @@ def take_over(run: Run, world: World, now: float) -> Run:
 
 def take_over_shift(run: Run, world: World, now: float) -> Run:
     """Subset canary is free again: canary pods of the new revision may come."""
-    return _canary_pods(run, world, now) if settled(run, world, now) else run
+    if not settled(run, world, now):
+        return run
+    if run.outcome is not None:
+        return run.to(Stage.DRAIN, now, run.because)
+    return _canary_pods(run, world, now)
 
 
 def fence_subset(run: Run, world: World, now: float) -> Run:
