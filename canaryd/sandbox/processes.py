@@ -25,6 +25,9 @@ from types import TracebackType
 # it is found free and the moment a child binds it.
 _PORTS = range(20_000, 32_000)
 
+# A parent that died before the setting was made would never be noticed.
+_UNLESS_ORPHANED = '[ "$PPID" = "$0" ] || exit 1; exec "$@"'
+
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
 
@@ -63,7 +66,8 @@ class ChildProcess:
             raise ProcessError(f"{self.name}: `setpriv` is missing: install the package util-linux")
         if shutil.which(self.argv[0]) is None:
             raise ProcessError(f"{self.name}: there is no program {self.argv[0]}")
-        argv = [setpriv, "--pdeathsig", "KILL", "--", *self.argv]
+        guard = ["sh", "-c", _UNLESS_ORPHANED, str(os.getpid())]
+        argv = [setpriv, "--pdeathsig", "KILL", "--", *guard, *self.argv]
         self._process = _spawner.submit(self._spawn, argv).result()
 
     def _spawn(self, argv: list[str]) -> subprocess.Popen[bytes]:
