@@ -6,14 +6,15 @@ import json
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
     from canaryd.cli.demo_screen import Screen
     from canaryd.sandbox.cluster import Sandbox
-    from canaryd.sandbox.rehearsal import Rehearsal, Report
+    from canaryd.sandbox.outcome import Report
+    from canaryd.sandbox.rehearsal import Rehearsal
     from canaryd.sandbox.scenarios import Scenario
 
 STORY = ("errors", "healthy")
@@ -37,7 +38,7 @@ STORY = ("errors", "healthy")
     "--json", "as_json", is_flag=True, help="End with one line of JSON per scenario; no live display."
 )
 @click.option("--keep", is_flag=True, help="Leave it up afterwards, until Ctrl-C.")
-def demo(  # noqa: PLR0917 - click passes by name
+def demo(
     name: str | None, list_: bool, rps: float, seed: int, propagation: float, as_json: bool, keep: bool
 ) -> None:
     """Release a new version of an application with real traffic, and watch canaryd decide.
@@ -65,7 +66,8 @@ def demo(  # noqa: PLR0917 - click passes by name
         raise click.BadParameter(
             f'there is no "{name}"; there are {", ".join(SCENARIOS)}', param_hint="--scenario"
         )
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, lambda *_: _stop(SystemExit(143)))
+    signal.signal(signal.SIGINT, lambda *_: _stop(KeyboardInterrupt()))
     scenarios = [SCENARIOS[name] for name in ([name] if name else STORY)]
     try:
         expected = _play(scenarios, rps, seed, propagation, as_json=as_json, keep=keep)
@@ -73,6 +75,13 @@ def demo(  # noqa: PLR0917 - click passes by name
         click.echo("stopped; everything is gone", err=True)
         sys.exit(130)
     sys.exit(0 if expected else 1)
+
+
+def _stop(why: BaseException) -> None:
+    """Begin to tidy up; a second Ctrl-C must not cut that short."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise why
 
 
 def _play(
@@ -87,40 +96,39 @@ def _play(
     from canaryd.sandbox.rehearsal import Rehearsal
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logging.disable(logging.CRITICAL)
     screen = Screen(live=not as_json)
     reports = []
     with Sandbox(propagation=propagation, report=screen.say) as box:
         rehearsal = Rehearsal(box, rps=rps, seed=seed)
         screen.say(f"the application, canaryd, and {rps:g} requests per second")
-        rehearsal.begin(scenarios[0].policy, traffic=scenarios[0].traffic)
         try:
+            rehearsal.begin(scenarios[0].policy, traffic=scenarios[0].traffic)
             for scenario in scenarios:
                 with screen.watch(scenario) as watch:
                     reports.append(rehearsal.play(scenario, watch))
                 _tell(reports[-1], screen, as_json=as_json)
+            if not as_json:
+                screen.table(reports)
             if keep:
                 _keep(box, rehearsal, screen)
         finally:
             rehearsal.end()
     if as_json:
         for report in reports:
-            click.echo(json.dumps(_fields(report)))
-    else:
-        screen.table(reports)
+            click.echo(json.dumps(report.to_json()))
     return all(report.expected for report in reports)
 
 
 def _tell(report: Report, screen: Screen, *, as_json: bool) -> None:
     for violation in report.violations:
         screen.say(f"invariant broken: {violation}")
+    for misrouted in report.misrouted:
+        screen.say(f"beyond the canary's share: {misrouted}")
     if not report.expected and report.left:
         screen.say(f"not as before: {'; '.join(report.left)}")
     if not as_json:
         screen.outcome(report)
-
-
-def _fields(report: Report) -> dict[str, Any]:
-    return report.to_json()
 
 
 def _keep(box: Sandbox, rehearsal: Rehearsal, screen: Screen) -> None:
@@ -128,7 +136,7 @@ def _keep(box: Sandbox, rehearsal: Rehearsal, screen: Screen) -> None:
     screen.say("")
     screen.say(f"kubeconfig   {box.kubeconfig}")
     screen.say(f"Prometheus   {box.prometheus.url}")
-    screen.say(f"traffic      {box.mesh.url} (Host: shop.example.com)")
+    screen.say(f"traffic      {box.mesh.url} (Host: {rehearsal.host})")
     screen.say(f"log          {rehearsal.daemon.log}")
     screen.say(f"try          kubectl --kubeconfig {box.kubeconfig} -n shop get deploy,pods,vs,dr,crun")
     screen.say(

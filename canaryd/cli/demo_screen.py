@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from canaryd.sandbox.rehearsal import Moment, Report
+from canaryd.sandbox.outcome import Moment, Report
 from canaryd.sandbox.scenarios import Scenario
 
 COLOURS = {"Succeeded": "green", "RolledBack": "red", "Holding": "yellow"}
@@ -23,7 +23,7 @@ ROWS: tuple[tuple[str, Callable[[Report], Text | str]], ...] = (
     ("outcome", lambda report: Text(report.outcome, style=COLOURS.get(report.outcome, ""))),
     ("because", lambda report: report.because),
     ("seconds", lambda report: f"{report.seconds:.0f}"),
-    ("highest weight", lambda report: f"{max((weight for _, weight in report.weights), default=0)} %"),
+    ("highest weight", lambda report: f"{report.highest_weight} %"),
     (
         "failed beyond the baseline's rate",
         lambda report: f"{report.excess_failed:.0f} of {sum(report.requests.values())} requests",

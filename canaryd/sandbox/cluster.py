@@ -30,7 +30,7 @@ class Sandbox:
     """API server, controllers, node, mesh and Prometheus.
 
     propagation: seconds that the mesh takes to follow a change; scrape: seconds between two scrapes;
-    max_pods: capacity of the node. `report` hears of each part as it is ready.
+    max_pods: capacity of the node; client_namespace: where users inside the mesh are. `report` hears of each part as it is ready.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class Sandbox:
         propagation: float = 0.5,
         scrape: float = 1.0,
         max_pods: int = 64,
+        client_namespace: str = "shop",
         report: Report = lambda _: None,
     ) -> None:
         self.propagation = propagation
@@ -46,6 +47,7 @@ class Sandbox:
         self.oracle = Oracle(drain=propagation)
         self._report = report
         self._max_pods = max_pods
+        self._client_namespace = client_namespace
         self._stack = contextlib.ExitStack()
         self.folder: Path
         self.kubeconfig: Path
@@ -69,8 +71,8 @@ class Sandbox:
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="canaryd-sandbox-")))
         self.apiserver = ApiServer()
         self.apiserver.on_write(self.oracle.see)
-        self.apiserver.start()
         self._stack.callback(self.apiserver.stop)
+        self.apiserver.start()
         self.kubeconfig = self.apiserver.kubeconfig(self.folder / "kubeconfig")
         self.api = Api.connect(str(self.kubeconfig), user_agent="sandbox", pool=48)
         self._stack.callback(self.api.close)
@@ -88,7 +90,7 @@ class Sandbox:
             )
         )
         self._report("controllers and a node")
-        self.mesh = Mesh(self.api, propagation=self.propagation)
+        self.mesh = Mesh(self.api, propagation=self.propagation, client_namespace=self._client_namespace)
         self._stack.callback(self.mesh.stop)
         self.mesh.start()
         self._report(f"Envoy at {self.mesh.url}")
@@ -111,10 +113,19 @@ class Sandbox:
     ) -> None:
         self.stop()
 
-    def daemon(self, policies: Mapping[str, Mapping[str, object]], default: str) -> ChildProcess:
-        """canaryd as a process of its own against this cluster; not started yet. Its log is daemon.log."""
+    def daemon(
+        self, policies: Mapping[str, Mapping[str, object]], default: str, *, prometheus: str = ""
+    ) -> ChildProcess:
+        """canaryd as a process of its own against this cluster; not started yet. Its log is daemon.log.
+
+        prometheus: a URL instead of the sandbox's own.
+        """
         settings = {
-            "prometheus": {"url": self.prometheus.url, "scrape-interval": self.scrape, "timeout": "2s"},
+            "prometheus": {
+                "url": prometheus or self.prometheus.url,
+                "scrape-interval": self.scrape,
+                "timeout": "2s",
+            },
             "listen": {"probes": "off"},
             "tick": max(self.scrape, 0.5),
             "settle": self.propagation + 0.5,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 BASE: Mapping[str, str] = MappingProxyType(
-    {"VERSION": "v1", "ERROR_RATE": "0.01", "LATENCY_MEDIAN_MS": "8", "LATENCY_SIGMA": "0.5"}
+    {"ERROR_RATE": "0.01", "LATENCY_MEDIAN_MS": "8", "LATENCY_SIGMA": "0.5"}
 )
 POLICY = "demo"
 # Steps of seconds instead of minutes, and tolerances that some ten thousand requests can decide.
@@ -25,7 +25,7 @@ POLICIES: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "safe-error-delta": 0.01,
             "blind-limit": "10s",
             "drain-limit": 0,
-            "harm-budget": 10,
+            "harm-budget": 5,
         },
     }
 )
@@ -47,16 +47,17 @@ class Scenario:
     name: str
     summary: str
     outcome: str  # Succeeded, RolledBack or Holding
-    reasons: tuple[str, ...]
+    reasons: tuple[str, ...]  # one of these
     env: Mapping[str, str] = field(default_factory=dict)
     deeds: tuple[Deed, ...] = ()
     policy: Mapping[str, str] = field(default_factory=dict)  # annotations without their prefix
+    earlier: tuple[str, ...] = ()  # how runs ended that were not the last
     traffic: bool = True
     timeout: float = 240.0
 
-    def release(self, version: str = "v2") -> dict[str, str]:
+    def release(self) -> dict[str, str]:
         """The environment of the new version."""
-        return {**BASE, **self.env, "VERSION": version}
+        return {**BASE, **self.env}
 
 
 def _named(scenarios: tuple[Scenario, ...]) -> Mapping[str, Scenario]:
@@ -121,6 +122,7 @@ SCENARIOS = _named(
             "Succeeded",
             ("Promoted",),
             deeds=(Deed(10, "newer"),),
+            earlier=("Superseded",),
         ),
         Scenario(
             "drift",
@@ -131,5 +133,3 @@ SCENARIOS = _named(
         ),
     )
 )
-
-Deeds = Mapping[str, tuple[Callable[[], None], Callable[[], None]]]
