@@ -22,15 +22,19 @@ _UNSEEN_WEIGHT: Final = (
     0.5  # the share that an estimate of missing requests assumes before any weight is known
 )
 _MOST_REQUESTS: Final = 10**12
+_ROUNDING: Final = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """metrics by name; harm: the weighted sum of e-values; leading: the metric that contributes most to it;
+    """metrics by name; harm: the weighted sum of e-values that is held against the threshold (errors boosted,
+    boosting.py), refuted: it is there, log_odds: log of the same sum without boosting; leading: the metric that contributes most;
     safe: every metric is; requests_needed: the largest of the metrics' (None: out of reach)."""
 
     metrics: Mapping[str, MetricEvidence]
     log_harm: float
+    refuted: bool
+    log_odds: float
     leading: str
     safe: bool
     requests_needed: int | None
@@ -47,7 +51,8 @@ class _Metric:
 
     name: str
     share: float
-    log_harm: float
+    log_harm: float  # what is held against the threshold
+    log_odds: float  # what people read as betting odds: without boosting
     shown: Proportion
     edge: float | None
     deciding: tuple[Proportion, ...]  # empty: safety cannot be shown yet
@@ -71,9 +76,12 @@ def weigh(state: JudgeState, config: JudgeConfig) -> Evidence:
         metrics.append(_latency(state.latency, config))
     # The share of a metric that is not measured stays cash: it neither accuses nor acquits.
     unused = 1 - sum(metric.share for metric in metrics)
+    cash = [math.log(unused)] if unused > _ROUNDING else []
     logs = [math.log(metric.share) + metric.log_harm for metric in metrics]
-    log_harm = float(np.logaddexp.reduce(logs + ([math.log(unused)] if unused > 1e-12 else [])))
-    refuted = log_harm >= -math.log(config.alpha)
+    odds = [math.log(metric.share) + metric.log_odds for metric in metrics]
+    log_harm = float(np.logaddexp.reduce(logs + cash))
+    # Boosted wealth stops at its threshold, so that equality must be told from rounding.
+    refuted = log_harm >= -math.log(config.alpha) - _ROUNDING
     shown = {
         m.name: _shown(m, state, config, guilty=refuted and _guilty(m, metrics, config)) for m in metrics
     }
@@ -81,6 +89,8 @@ def weigh(state: JudgeState, config: JudgeConfig) -> Evidence:
     return Evidence(
         shown,
         log_harm,
+        refuted,
+        float(np.logaddexp.reduce(odds + cash)),
         leading=metrics[int(np.argmax(logs))].name,
         safe=all(metric.safe for metric in shown.values()),
         requests_needed=None if None in needed else max(n for n in needed if n is not None),
@@ -91,6 +101,7 @@ def _errors(state: JudgeState, config: JudgeConfig) -> _Metric:
     return _Metric(
         ERRORS,
         1 - config.latency_weight,
+        state.errors.harm.log_decisive(),
         state.errors.harm.log_evidence(),
         state.errors,
         None,
@@ -105,6 +116,7 @@ def _latency(latency: Latency, config: JudgeConfig) -> _Metric:
     return _Metric(
         LATENCY,
         config.latency_weight,
+        latency.log_evidence(),
         latency.log_evidence(),
         edge.exceedance if edge else Proportion(),
         latency.edges[edge.index] if edge else None,
@@ -142,7 +154,7 @@ def _shown(metric: _Metric, state: JudgeState, config: JudgeConfig, *, guilty: b
         ratio_low=low,
         ratio_high=high,
         ratio_confidence=LEVEL,
-        evidence_harm=e_value(metric.log_harm),
+        evidence_harm=e_value(metric.log_odds),
         harm_threshold=1 / (config.alpha * metric.share),
         evidence_safe=e_value(log_safe),
         safe_threshold=1 / config.beta,
@@ -165,7 +177,8 @@ def _guilty(metric: _Metric, metrics: list[_Metric], config: JudgeConfig) -> boo
     limit = -math.log(config.alpha)
     company = [m for m in metrics if m is metric or m.log_harm < limit]
     logs = [math.log(m.share) + m.log_harm for m in company]
-    return float(np.logaddexp.reduce(logs)) - math.log(sum(m.share for m in company)) >= limit
+    average = float(np.logaddexp.reduce(logs)) - math.log(sum(m.share for m in company))
+    return average >= limit - _ROUNDING
 
 
 def _missing(metric: _Metric, weight: float, config: JudgeConfig) -> int | None:

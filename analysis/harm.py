@@ -25,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis import wealth
+from analysis.boosting import boost
+from analysis.hypergeometric import law
 from analysis.projection import at_odds
 from analysis.wealth import Wealth
 
@@ -35,10 +37,14 @@ _GREATEST_PROPORTION: Final = 0.999
 
 @dataclass(frozen=True, slots=True)
 class Harm:
-    """Wealth against "no harm"; `difference` is None where the tolerance is a ratio alone (latency)."""
+    """Wealth against "no harm"; `difference` is None where the tolerance is a ratio alone (latency).
+
+    log_boosted: log of the ratio's wealth with overshoot boosting (boosting.py), None where it is not used.
+    """
 
     ratio: Wealth = field(default_factory=Wealth)
     difference: Wealth | None = None
+    log_boosted: float | None = None
 
     def log_evidence(self) -> float:
         """log of the e-value against "the ratio or the difference was tolerable throughout"."""
@@ -46,12 +52,43 @@ class Harm:
         ratio = self.ratio.log_value(prior)
         return ratio if self.difference is None else min(ratio, self.difference.log_value(prior))
 
-    def after(self, stake: float, log_ratio: Floats, log_difference: Floats | None) -> Harm:
-        """After one interval with the log factors of each lift."""
-        difference = self.difference
+    def log_decisive(self) -> float:
+        """As `log_evidence`, with boosting: what is held against the threshold, and not read as odds."""
+        if self.log_boosted is None or self.difference is None:
+            return self.log_evidence()
+        return min(self.log_boosted, self.difference.log_value(wealth.log_prior()))
+
+    def after(
+        self, stake: float, log_ratio: Floats, log_difference: Floats | None, room: Room | None = None
+    ) -> Harm:
+        """After one interval with the log factors of each lift; without `room` nothing is boosted."""
+        ratio, difference, boosted = self.ratio.after(stake, log_ratio), self.difference, None
         if difference is not None and log_difference is not None:
             difference = difference.after(stake, log_difference)
-        return Harm(self.ratio.after(stake, log_ratio), difference)
+        if self.log_boosted is not None and room is not None:
+            boosted = self._boosted(stake, ratio, room)
+        return Harm(ratio, difference, boosted)
+
+    def _boosted(self, stake: float, after: Wealth, room: Room) -> float:
+        assert self.log_boosted is not None
+        prior = wealth.log_prior()
+        before = self.ratio.log_value(prior)
+        found = law(*room.cells, ratio_log_odds(room.harm_ratio))
+        if found is None:  # too many outcomes to go through: the cap alone is fair as well
+            return min(self.log_boosted + after.log_value(prior) - before, room.log_cap)
+        log_law, seen = found
+        log_growth = self.ratio.log_values_after(stake, log_law[1:] - log_law[0], prior) - before
+        null = log_law[0]
+        return boost(self.log_boosted, log_cap=room.log_cap, log_null=null, log_growth=log_growth, seen=seen)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What boosting needs of an interval: (x_c, n_c, x_b, n_b), the tolerance, log of the threshold."""
+
+    cells: tuple[int, int, int, int]
+    harm_ratio: float
+    log_cap: float
 
 
 @functools.lru_cache(maxsize=64)
@@ -74,7 +111,7 @@ def difference_alternatives(theta_b: float, harm_delta: float) -> Floats:
 def guarded(
     log_evidence: float, *, alpha: float, bad_events: int, intervals: int, least: tuple[int, int]
 ) -> bool:
-    """The guard: enough bad events in the canary, and enough intervals or overwhelming evidence.
+    """The guard: enough bad events in the canary, and enough intervals or overwhelming (unboosted) evidence.
 
     least: (min_bad_events, min_intervals). It only ever delays a rollback, so the bound alpha holds.
     """

@@ -49,6 +49,17 @@ def log_likelihoods(x_c: int, n_c: int, x_b: int, n_b: int, log_odds: Floats) ->
     return np.asarray(reference + x_c * log_odds - _log_sum_window(n_c, n_b, k, (low, high), log_odds))
 
 
+def law(x_c: int, n_c: int, x_b: int, n_b: int, log_odds: Floats) -> tuple[NDArray[np.float64], int] | None:
+    """log p over the whole support, one row for each ratio of odds, and the index of x_c; None if too large."""
+    k = x_c + x_b
+    low, high = max(0, k - n_b), min(k, n_c)
+    if high - low >= _WHOLE_SUPPORT:
+        return None
+    base = _log_weights(n_c, n_b, k, low, high)
+    tilted = base + np.multiply.outer(log_odds, np.arange(len(base), dtype=np.float64))
+    return np.asarray(tilted - _log_sum_whole(base, log_odds)[:, None]), x_c - low
+
+
 def _log_weights(n_c: int, n_b: int, k: int, low: int, high: int) -> Floats:
     """log C(n_c, s) C(n_b, k - s) for s = low..high, up to a constant: 0 at `low`."""
     s = np.arange(low, high, dtype=np.float64)

@@ -93,6 +93,7 @@ class Judge:
             Table(canary.errors, canary.requests, baseline.errors, baseline.requests),
             stake=stakes[0] if before.untouched else stakes[1],
             seconds=seconds,
+            log_cap=-math.log(config.alpha * (1 - config.latency_weight)),
             tolerance=Tolerance(
                 config.harm_ratio, config.harm_delta, config.safe_ratio, config.safe_delta, config.burst_block
             ),
@@ -111,10 +112,10 @@ class Judge:
         if state.proved:
             return state
         evidence = weigh(state, self.config)
-        if evidence.log_harm < -math.log(self.config.alpha):
+        if not evidence.refuted:
             return state
         if not harm.guarded(
-            evidence.log_harm,
+            evidence.log_odds,
             alpha=self.config.alpha,
             bad_events=evidence.metrics[evidence.leading].canary_bad,
             intervals=state.intervals,

@@ -173,8 +173,19 @@ class Proportion:
         """Whether nothing was staked yet."""
         return not self.harm.ratio.logs
 
-    def after(self, table: Table, *, stake: float, seconds: float, tolerance: Tolerance) -> Proportion:
-        """After one interval; an interval with an empty arm is counted and proves nothing."""
+    def after(
+        self,
+        table: Table,
+        *,
+        stake: float,
+        seconds: float,
+        tolerance: Tolerance,
+        log_cap: float | None = None,
+    ) -> Proportion:
+        """After one interval; an interval with an empty arm is counted and proves nothing.
+
+        log_cap: log of the threshold of harm, where boosting stops.
+        """
         counted = (
             self.tally.plus(table),
             self.recent.plus(table, seconds),
@@ -188,7 +199,12 @@ class Proportion:
         bets = self._difference_bets(table, tolerance)
         return Proportion(
             *counted,
-            self.harm.after(stake, harm.ratio_factors(by_harm), bets.harm),
+            self.harm.after(
+                stake,
+                harm.ratio_factors(by_harm),
+                bets.harm,
+                None if log_cap is None else harm.Room(cells, tolerance.harm_ratio, log_cap),
+            ),
             self.odds.after(by_limits),
             None if self.safety is None else self._safety_after(self.safety, by_safety, bets, tolerance),
             None if self.excess is None or bets.excess is None else self.excess.after(bets.excess),

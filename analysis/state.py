@@ -21,7 +21,7 @@ LATENCY: Final = "latency"
 
 
 def _errors_at_start() -> Proportion:
-    return Proportion(harm=Harm(difference=Wealth()), safety=Safety(), excess=ExcessLimit())
+    return Proportion(harm=Harm(difference=Wealth(), log_boosted=0.0), safety=Safety(), excess=ExcessLimit())
 
 
 @dataclass(frozen=True, slots=True)

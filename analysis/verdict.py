@@ -61,7 +61,8 @@ class Verdict:
     be safe, the judged time is long enough, and harm is not half proved: E < alpha^-1/2), "continue",
     "inconclusive" (the deadline passed before either was shown). reason: a CamelCase word; because: one plain
     sentence with the numbers.
-    evidence_harm: weighted sum of the metrics' e-values, against harm_threshold = 1/alpha.
+    evidence_harm: weighted sum of the metrics' e-values, against harm_threshold = 1/alpha; the errors' with
+    overshoot boosting, which the metrics' own evidence_harm leaves out so that it can be read as odds.
     excess_rate_upper: upper 95 % confidence limit (valid at every look) of the canary's error rate minus the
     baseline's, 0..1; 1 before any evidence. Times the canary requests that a step would send before it could
     be taken back, it bounds the harm of taking the step.

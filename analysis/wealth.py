@@ -64,6 +64,18 @@ class Wealth:
             logs = np.logaddexp(logs, math.log(stake))
         return Wealth(tuple((logs + log_factors).tolist()), self.cash - stake)
 
+    def log_values_after(self, stake: float, log_factors: Floats, log_prior: Floats) -> Floats:
+        """log E after an interval for each of several outcomes: log f_j in rows j, outcomes in columns."""
+        stake = min(stake, self.cash)
+        logs = np.full(len(log_prior), math.log(stake)) if not self.logs else np.asarray(self.logs)
+        if self.logs and stake > 0:
+            logs = np.logaddexp(logs, math.log(stake))
+        terms = (log_prior + logs)[:, None] + log_factors
+        top = terms.max(axis=0)
+        values = top + np.log(np.exp(terms - top).sum(axis=0))
+        cash = self.cash - stake
+        return np.asarray(np.logaddexp(values, math.log(cash)) if cash > 0 else values)
+
     def log_value(self, log_prior: Floats) -> float:
         """log E."""
         cash = math.log(self.cash) if self.cash > 0 else -math.inf

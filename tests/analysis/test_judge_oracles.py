@@ -18,9 +18,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom, multinomial
 
-from analysis import Counts, Interval, JudgeConfig, Watch, WatchLimits, latency, wealth
+from analysis import Counts, Interval, JudgeConfig, Watch, WatchLimits, harm, latency, wealth
 from analysis.confidence import EXCESS_GRID, ODDS_GRID, ExcessLimit
 from analysis.harm import Harm
+from analysis.hypergeometric import log_likelihoods
 from analysis.proportion import Proportion, Recent, Table, Tolerance
 from analysis.safety import Safety
 from analysis.watch import Limit
@@ -59,13 +60,19 @@ PASTS = {
 
 
 def fresh(recent: Recent) -> Proportion:
-    return Proportion(recent=recent, harm=Harm(difference=Wealth()), safety=Safety(), excess=ExcessLimit())
+    return Proportion(
+        recent=recent,
+        harm=Harm(difference=Wealth(), log_boosted=0.0),
+        safety=Safety(),
+        excess=ExcessLimit(),
+    )
 
 
-def state(past: Past, tolerance: Tolerance) -> Proportion:
+def state(past: Past, tolerance: Tolerance, log_cap: float = 5.0) -> Proportion:
     built = fresh(past.recent)
     for i, table in enumerate(past.tables):
-        built = built.after(table, stake=0.75 if i == 0 else 0.03, seconds=10, tolerance=tolerance)
+        stake = 0.75 if i == 0 else 0.03
+        built = built.after(table, stake=stake, seconds=10, tolerance=tolerance, log_cap=log_cap)
     return built
 
 
@@ -171,6 +178,25 @@ class TestNeverGains:
             start = before.harm.ratio.log_value(prior)
             assert_never_gains(odds_at_most, TOLERANCES[tolerance].harm_ratio, (n_c, n_b), start, logs)
 
+    @pytest.mark.parametrize("threshold", [1.5, 5.0, 140.0])
+    def test_harm_boosted(self, past: str, tolerance: str, threshold: float) -> None:
+        tolerated, cap = TOLERANCES[tolerance], math.log(threshold)
+        before = state(PASTS[past], tolerated, cap).harm
+        assert before.log_boosted is not None
+        grid = harm.ratio_log_odds(tolerated.harm_ratio)
+
+        def boosted(x_c: int, n_c: int, x_b: int, n_b: int) -> float:
+            factors = harm.ratio_factors(log_likelihoods(x_c, n_c, x_b, n_b, grid))
+            room = harm.Room((x_c, n_c, x_b, n_b), tolerated.harm_ratio, cap)
+            log = before.after(0.05, factors, None, room).log_boosted
+            assert log is not None
+            assert log <= cap + SLACK
+            return log
+
+        for n_c, n_b in SIZES:
+            logs = [boosted(x_c, n_c, x_b, n_b) for x_c, x_b in outcomes(n_c, n_b)]
+            assert_never_gains(odds_at_most, tolerated.harm_ratio, (n_c, n_b), before.log_boosted, logs)
+
     def test_harm_by_difference(self, past: str, tolerance: str) -> None:
         prior, delta = wealth.log_prior(), TOLERANCES[tolerance].harm_delta
         for n_c, n_b, before, after in steps(past, tolerance):
@@ -230,6 +256,7 @@ def test_latency_edges_never_gain_together(ratio: float, seen: int) -> None:
 
     start = after(latency.Latency(), (0, 0, 0), (100, 80, 60))
     assert sum(edge.for_harm for edge in start.judged) == 2
+    assert start.log_evidence() == 0
     for _ in range(seen):
         start = after(start, (1, 2, 2), (30, 20, 10))
     gained = {
@@ -257,6 +284,7 @@ def test_the_watch_never_gains_within_its_limit(rate: float) -> None:
     for bad in (0, 2):
         pod = {"p": Counts(5, bad)}
         states.append(watch.update(states[-1], Interval(0, 10, 0.75 + bad / 8, pod)))
+    assert watch.check(states[0]).evidence == 1
     within = rate * np.linspace(0, 1, 11)
     for before, n in itertools.product(states, range(1, 7)):
         gained = [
@@ -266,6 +294,19 @@ def test_the_watch_never_gains_within_its_limit(rate: float) -> None:
         ]
         mean = binom.pmf(np.arange(n + 1), n, within[:, None]) @ np.array(gained)
         assert mean.max() <= 1 + SLACK
+
+
+def test_boosting_spends_what_would_overshoot() -> None:
+    """Against the threshold it is ahead of the plain wealth, until both are there."""
+    tolerance, cap = TOLERANCES["defaults"], math.log(100)
+    grown, plain = state(PASTS["a failing service"], tolerance), 0.0
+    for i in range(12):
+        stake = 0.75 if i == 0 else 0.0
+        grown = grown.after(Table(3, 20, 6, 180), stake=stake, seconds=10, tolerance=tolerance, log_cap=cap)
+        plain = grown.harm.ratio.log_value(wealth.log_prior())
+        assert grown.harm.log_boosted is not None
+        assert grown.harm.log_boosted >= min(plain, cap) - 1e-9
+    assert plain > cap
 
 
 def test_the_bets_do_gain_under_their_alternatives() -> None:
