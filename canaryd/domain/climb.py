@@ -118,7 +118,9 @@ def _missing(run: Run, world: World, now: float) -> str:
     weight = weight_of(run)
     watched = weight > policy.last_judged
     if verdict is None or (watched and run.watch is None):
-        return world.measured.silent or f"no closed interval at {weight} % yet"
+        if world.measured.silent:
+            return f"0 requests to the canary at {weight} %, needs {LEAST_REQUESTS}: {world.measured.silent}"
+        return f"no closed interval at {weight} % yet"
     requests = _canary_requests(run) - run.rung_requests
     if not watched and requests < LEAST_REQUESTS:
         return f"{requests} requests to the canary at {weight} %, needs {LEAST_REQUESTS}"
