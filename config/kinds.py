@@ -96,7 +96,7 @@ class Duration(Kind[float]):
         return seconds
 
     def plain(self, value: float) -> float:
-        return int(value) if value.is_integer() else value
+        return int(value) if float(value).is_integer() else value
 
     def show(self, value: float) -> str:
         return spell_seconds(value)

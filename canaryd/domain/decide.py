@@ -111,7 +111,9 @@ def _aborted(run: Run, world: World, now: float) -> Run | None:
 
 
 def _scaled_to_zero(run: Run, world: World, now: float) -> Run | None:
-    if run.stage not in REVOCABLE or world.deployment is None or world.deployment.replicas > 0:
+    if run.stage not in REVOCABLE | {Stage.ROLL}:
+        return None
+    if world.deployment is None or world.deployment.replicas > 0:
         return None
     return fail(run, now, "ScaledToZero", f"Deployment {run.target} was scaled to zero")
 

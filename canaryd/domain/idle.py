@@ -62,7 +62,7 @@ def idle(
     if last is not None and last.hands_on:
         return Start(after=last)
     if deployment.replicas == 0:
-        return _asleep(deployment, replicasets)
+        return _asleep(deployment, replicasets, last)
     if not serving or (serving[0].ready == 0 and len(replicasets) == 1):
         return _first_install(deployment)
     old = [rs for rs in serving if rs.revision != deployment.revision]
@@ -82,8 +82,20 @@ def _released(deployment: DeploymentView, serving: Sequence[ReplicaSetView]) -> 
     return HandBack(newest.revision, "canaryd.io/enabled is gone: the running template stays, the gate opens")
 
 
-def _asleep(deployment: DeploymentView, replicasets: Sequence[ReplicaSetView]) -> Care:
-    """Scaled to zero. Kubernetes would revive the newest dead ReplicaSet: it must be the one that ran last."""
+def _asleep(deployment: DeploymentView, replicasets: Sequence[ReplicaSetView], last: Run | None) -> Care:
+    """Scaled to zero. Kubernetes would revive the template's ReplicaSet, or the newest dead one: it must be the
+    one that ran last."""
+    if (
+        last is not None
+        and last.revision == deployment.revision
+        and _rejects(last)
+        and last.stable is not None
+    ):
+        stable = last.stable.revision
+        if stable in {rs.revision for rs in replicasets} and deployment.revision in {
+            rs.revision for rs in replicasets
+        }:
+            return HandBack(stable, f"scaled to zero with a rejected template: revision {stable} is put back")
     if not replicasets or any(rs.revision == deployment.revision for rs in replicasets):
         return Nothing("scaled to zero")
     ran_last = max(replicasets, key=lambda rs: rs.sequence)
@@ -126,14 +138,18 @@ def _seen_before(deployment: DeploymentView, last: Run) -> Care:
     """The revision of the last run again: rejected, let through by its owner, or to be tried once more."""
     if last.reason == "Overridden":
         return _let_through(deployment, f"revision {last.revision} was unpaused by its owner")
-    rejected = last.outcome is Outcome.ROLLED_BACK and last.reason not in ("ScaledToZero", "Released", "Swept")
-    if not rejected or last.retry != deployment.retry:
+    if not _rejects(last) or last.retry != deployment.retry:
         return Start()
     if not deployment.paused:
         return Nothing(f"rejected revision {last.revision} was unpaused by its owner: it rolls out by itself")
     return Nothing(
         f"revision {last.revision} was rolled back ({last.reason}); canaryd.io/retry tries it again"
     )
+
+
+def _rejects(run: Run) -> bool:
+    """Whether the end of `run` speaks against its revision."""
+    return run.outcome is Outcome.ROLLED_BACK and run.reason not in ("ScaledToZero", "Released", "Swept")
 
 
 def _let_through(deployment: DeploymentView, because: str) -> Care:

@@ -38,7 +38,9 @@ def preflight(run: Run, world: World, now: float) -> Run:
         run = replace(run, start_replicas=world.carrier.replicas if world.carrier else 0)
         return ending.take_over(run, now, f"{run.carrier} carries the traffic: it becomes the stable arm")
     # Where the template was replaced and unpaused in one write, a few pods of the new revision are there.
-    serving = next(rs for rs in world.serving if rs.revision != run.revision)
+    serving = next((rs for rs in world.serving if rs.revision != run.revision), None)
+    if serving is None:
+        return replace(run, because="waiting for the pods of the running revision")
     stable = Arm(
         run.target.name, serving.revision, {"pod-template-hash": serving.hash}, replicaset=serving.name
     )

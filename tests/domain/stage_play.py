@@ -182,7 +182,7 @@ class Play:
 
     def roll(self) -> None:
         """The Deployment controller: one pod at a time, unless paused."""
-        if self.paused or set(self.pods) == {self.revision}:
+        if self.paused or not self.pods or set(self.pods) == {self.revision}:
             return
         old = next(revision for revision in self.pods if revision != self.revision)
         self.pods[self.revision] = self.pods.get(self.revision, 0) + 1

@@ -1,0 +1,134 @@
+"""Releases interrupted by everything at any moment, the run read back from its object on every pass.
+
+The invariants of Play hold on every write, and when the interruptions stop the cluster ends clean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from canaryd.cluster.runs import manifest, parse, status
+from canaryd.domain.model import CanaryView, Form, Measured, Run, Traffic
+from stage_play import OLD, Play, fresh_run, verdict
+
+Deed = Callable[[Play, Run], Run]
+
+
+def _new_template(play: Play, run: Run) -> Run:
+    play.revision = f"{int(play.now * 10):010d}"
+    return run
+
+
+def _set_back(play: Play, run: Run) -> Run:
+    play.revision = OLD
+    return run
+
+
+def _unpause(play: Play, run: Run) -> Run:
+    play.paused = False
+    return run
+
+
+def _edit_weights(play: Play, run: Run) -> Run:
+    if play.traffic.form is Form.SPLIT:
+        play.traffic = Traffic(Form.SPLIT, 73)
+    return run
+
+
+def _disable(play: Play, run: Run) -> Run:
+    play.enabled = False
+    return run
+
+
+def _harm(play: Play, run: Run) -> Run:
+    play.measured = lambda _: Measured(verdict=verdict("rollback", reason="ErrorRateRegression"), fresh=True)
+    return run
+
+
+def _blind(play: Play, run: Run) -> Run:
+    play.measured = lambda _: Measured(blind="Prometheus is down")
+    return run
+
+
+def _see_again(play: Play, run: Run) -> Run:
+    play.measured = None
+    return run
+
+
+def _no_pod_ready(play: Play, run: Run) -> Run:
+    play.canary_view = lambda n: CanaryView(n, 0, ("c0",))
+    return run
+
+
+def _pods_ready(play: Play, run: Run) -> Run:
+    play.canary_view = Play().canary_view
+    return run
+
+
+def _abort(_: Play, run: Run) -> Run:
+    return replace(run, wish_abort="on second thoughts")
+
+
+def _pause(_: Play, run: Run) -> Run:
+    return replace(run, wish_pause=not run.wish_pause)
+
+
+def _scale_to_zero(play: Play, run: Run) -> Run:
+    play.replicas, play.pods = 0, {}
+    return run
+
+
+DEEDS: tuple[Deed, ...] = (
+    _new_template,
+    _set_back,
+    _unpause,
+    _edit_weights,
+    _disable,
+    _harm,
+    _blind,
+    _see_again,
+    _no_pod_ready,
+    _pods_ready,
+    _abort,
+    _pause,
+    _scale_to_zero,
+)
+
+
+def _read_back(run: Run) -> Run:
+    """What a canaryd that has just started knows of the run."""
+    body = manifest(run)
+    body["metadata"] |= {"uid": run.uid, "resourceVersion": "1", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    body["spec"] |= {"paused": run.wish_pause, "abort": run.wish_abort}
+    return parse({**body, "status": status(run)})
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.integers(0, 220), st.sampled_from(DEEDS)), max_size=4))
+def test_every_interruption_ends_clean(story: list[tuple[int, Deed]]) -> None:
+    play, run = Play(), fresh_run()
+    due = dict.fromkeys(range(221), ())  # type: dict[int, tuple[Deed, ...]]
+    for at, deed in story:
+        due[at] = (*due[at], deed)
+    for at in range(3000):
+        for deed in due.get(at, ()):
+            run = deed(play, run)
+        if at == 260:
+            play.measured, play.canary_view = None, Play().canary_view
+            run = replace(run, wish_pause=False)
+        run = play.step(_read_back(run))
+        if not run.active:
+            break
+    assert not run.active, f"stuck at {run.stage}: {run.because}"
+    if run.hands_on:
+        assert play.traffic == Traffic(Form.SPLIT, 100)
+        assert play.canary
+        return
+    assert play.traffic == Traffic()
+    assert play.subsets == {}
+    assert play.canary is None
+    assert play.carrier is None
