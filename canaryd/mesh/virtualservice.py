@@ -34,12 +34,18 @@ def http_routes(vs: Json) -> list[Json]:
 
 
 def candidates(vs: Json, host: str) -> Iterator[Candidate]:
-    """The HTTP routes of `vs` that send requests, or copies of them, to `host`."""
+    """The HTTP routes of `vs` that send requests, or copies of them, to `host`.
+
+    One with the name and the conditions of an earlier one is left out: no request ever gets to it.
+    """
     namespace = vs["metadata"]["namespace"]
+    told: list[tuple[str, object]] = []
     for index, route in enumerate(http_routes(vs)):
         entries = route.get("route") or []
         mirrored = host in [full_host(m.get("host", ""), namespace) for m in _mirrors(route)]
-        if mirrored or _sends(entries, namespace, host):
+        identity = (route.get("name", ""), route.get("match"))
+        if (mirrored or _sends(entries, namespace, host)) and identity not in told:
+            told.append(identity)
             yield Candidate(index, route.get("name", ""), route, _objection(entries, namespace, mirrored))
 
 
