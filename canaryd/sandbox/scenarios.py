@@ -25,7 +25,7 @@ POLICIES: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "safe-error-delta": 0.01,
             "blind-limit": "10s",
             "drain-limit": 0,
-            "harm-budget": 5,
+            "harm-budget": 8,
         },
     }
 )

@@ -1,0 +1,47 @@
+"""One sandbox per module and kind of user: an application, its users, and canaryd; versions follow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from canaryd.sandbox.cluster import Sandbox
+from canaryd.sandbox.rehearsal import Rehearsal
+
+QUIET = 5.0  # seconds without a write that show rest: several ticks
+
+
+def settled(rehearsal: Rehearsal) -> None:
+    """I6: after the last release nothing is written any more, and no invariant was broken at any time."""
+    oracle = rehearsal.box.oracle
+    deadline = time.monotonic() + 30
+    written, since = oracle.writes, time.monotonic()
+    while time.monotonic() - since < QUIET:
+        assert time.monotonic() < deadline, "canaryd goes on writing after the end of the last run"
+        if oracle.writes != written:
+            written, since = oracle.writes, time.monotonic()
+        time.sleep(0.2)
+    assert [str(violation) for violation in oracle.finish(time.time())] == []
+
+
+def rehearsed(*, propagation: float = 0.5, traffic: bool = True, **policy: str) -> Iterator[Rehearsal]:
+    """An application at rest in a sandbox of its own; what it must be at the end is checked."""
+    with Sandbox(propagation=propagation) as box:
+        rehearsal = Rehearsal(box)
+        try:
+            rehearsal.begin(
+                {name.replace("_", "-"): value for name, value in policy.items()}, traffic=traffic
+            )
+            yield rehearsal
+            if traffic:
+                settled(rehearsal)
+        finally:
+            rehearsal.end()
+
+
+@pytest.fixture(scope="module")
+def rehearsal() -> Iterator[Rehearsal]:
+    """The application with traffic, shared by the releases of a module."""
+    yield from rehearsed()

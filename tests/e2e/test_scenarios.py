@@ -1,0 +1,78 @@
+"""Every scenario of the demo, played to its end: how it ended, what users saw, what is left.
+
+The releases of a module follow one another in one sandbox, as the versions of a real application do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from canaryd.sandbox.outcome import Report
+from canaryd.sandbox.rehearsal import Rehearsal
+from canaryd.sandbox.scenarios import SCENARIOS
+from e2e.conftest import rehearsed
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+
+NORMAL = ("healthy", "errors", "crash", "drift", "latency")
+SLOW = ("superseded", "subtle", "late", "shock", "prometheus-outage")
+# Envoy's own answers are none of the release's doing here; where pods die or are cut off, some are expected.
+NO_ANSWER_IS_ENVOYS = ("healthy", "superseded", "errors", "latency", "subtle", "late", "shock")
+
+
+def check(report: Report) -> None:
+    """What holds of every release that should end as its scenario says."""
+    scenario = SCENARIOS[report.scenario]
+    said = f"{report.outcome} {report.reason}: {report.because}"
+    assert report.outcome == scenario.outcome, said
+    assert report.reason in scenario.reasons, said
+    assert tuple(run.reason for run in report.runs[:-1]) == scenario.earlier
+    assert report.violations == []
+    assert report.misrouted == []
+    assert report.restored, report.left
+    assert report.expected
+    if scenario.name in NO_ANSWER_IS_ENVOYS:
+        assert report.unanswered == {}
+
+
+@pytest.mark.parametrize("name", [*NORMAL, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+def test_scenario_ends_as_it_should(rehearsal: Rehearsal, name: str) -> None:
+    report = rehearsal.play(SCENARIOS[name])
+    check(report)
+    if name == "late":
+        assert report.highest_weight >= 25, "the fault began before its time"
+    if name == "crash":
+        assert "fatal: out of luck after" in report.because, "the container's last words are missing"
+    if name in ("errors", "subtle", "late"):
+        assert report.seconds_to_protect is not None
+        assert report.excess_failed < 200
+
+
+@pytest.fixture(scope="module")
+def slow_mesh() -> Iterator[Rehearsal]:
+    """A mesh that takes three seconds to follow."""
+    yield from rehearsed(propagation=3.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["healthy", "superseded"])
+def test_nobody_notices_a_slow_mesh(slow_mesh: Rehearsal, name: str) -> None:
+    check(slow_mesh.play(SCENARIOS[name]))
+
+
+@pytest.fixture
+def silence() -> Iterator[Rehearsal]:
+    """An application that nobody asks."""
+    yield from rehearsed(traffic=False, **SCENARIOS["no-traffic"].policy)
+
+
+@pytest.mark.slow
+def test_without_traffic_nothing_is_decided(silence: Rehearsal) -> None:
+    report = silence.play(SCENARIOS["no-traffic"])
+    assert (report.outcome, report.reason) == ("Holding", "Inconclusive")
+    assert report.expected
+    assert "0 requests to the canary at 1 %, needs 5" in report.because
+    assert report.highest_weight == 1
+    assert report.violations == []
