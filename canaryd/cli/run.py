@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Overrides log.level."
 )
-def run(  # noqa: PLR0917 - click passes by name
+def run(
     file: Path | None,
     kubeconfig: Path | None,
     context: str | None,

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - messages stand here as people read them
 """Annotations: what they ask for, and messages that a person can act on."""
 
 from __future__ import annotations

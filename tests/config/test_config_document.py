@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - messages stand here as people read them
 """A file that cannot be used says why and where; one that can means what it seems to mean."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - messages stand here as people read them
 """Settings from file, environment and flags: precedence, and every mistake named with its place."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - messages stand here as people read them
 """Policies: shipped ones are sound, extended ones are what they say, and a run can keep its own."""
 
 from __future__ import annotations

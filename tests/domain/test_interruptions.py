@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from stage_play import OLD, Play, fresh_run, verdict
 
 from canaryd.cluster.runs import manifest, parse, status
 from canaryd.domain.model import CanaryView, Form, Measured, Run, Traffic
-from stage_play import OLD, Play, fresh_run, verdict
 
 Deed = Callable[[Play, Run], Run]
 
