@@ -102,6 +102,8 @@ class Decoder:
                 del body[key]
             elif key in known:
                 self._value(known[key], body, key, where, model)
+                if body[key] in ([], {}) and inner_type(known[key])[0]:
+                    del body[key]  # an empty list or map is as good as none, and is not kept
             elif not (root and key in ("apiVersion", "kind")):
                 self.unknown.append(where)
                 del body[key]

@@ -141,8 +141,24 @@ def _template_causes(spec: Json) -> list[Cause]:
     return causes
 
 
-def _not_negative(spec: Json, *keys: str) -> list[Cause]:
-    return [bad_value(f"spec.{key}", spec[key], _NOT_NEGATIVE) for key in keys if (spec.get(key) or 0) < 0]
+def _not_negative(part: Json, *keys: str, path: str = "spec") -> list[Cause]:
+    return [bad_value(f"{path}.{key}", part[key], _NOT_NEGATIVE) for key in keys if (part.get(key) or 0) < 0]
+
+
+def _count_causes(body: Json, *counts: str) -> list[Cause]:
+    """The counts in a workload's status: none negative, none above the whole."""
+    status = body.get("status") or {}
+    causes = _not_negative(status, "replicas", *counts, path="status")
+    whole = status.get("replicas", 0)
+    for key in counts:
+        if status.get(key, 0) > whole:
+            causes.append(bad_value(f"status.{key}", status[key], "cannot be greater than status.replicas"))
+    available = status.get("availableReplicas", 0)
+    if status.get("readyReplicas", 0) < available <= whole:
+        causes.append(
+            bad_value("status.availableReplicas", available, "cannot be greater than readyReplicas")
+        )
+    return causes
 
 
 def _share(value: Any, path: str) -> list[Cause]:
@@ -157,6 +173,7 @@ def _deployment(body: Json, old: Json | None) -> list[Cause]:
     spec = body["spec"]
     causes = _not_negative(spec, "replicas", "minReadySeconds", "revisionHistoryLimit")
     causes += _selector_causes(spec, old) + _template_causes(spec)
+    causes += _count_causes(body, "updatedReplicas", "readyReplicas", "availableReplicas")
     strategy = spec["strategy"]
     if strategy["type"] not in ("Recreate", "RollingUpdate"):
         return [*causes, unsupported("spec.strategy", strategy, ["Recreate", "RollingUpdate"])]
@@ -184,6 +201,7 @@ def _replica_set(body: Json, old: Json | None) -> list[Cause]:
         _not_negative(spec, "replicas", "minReadySeconds")
         + _selector_causes(spec, old)
         + _template_causes(spec)
+        + _count_causes(body, "fullyLabeledReplicas", "readyReplicas", "availableReplicas")
     )
 
 
