@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 import pytest
 
 from canaryd.sandbox.cluster import Sandbox
 from canaryd.sandbox.rehearsal import Rehearsal
+from canaryd.sandbox.scenarios import POLICIES, POLICY
 
 QUIET = 5.0  # seconds without a write that show rest: several ticks
 
@@ -26,14 +28,25 @@ def settled(rehearsal: Rehearsal) -> None:
     assert [str(violation) for violation in oracle.finish(time.time())] == []
 
 
-def rehearsed(*, propagation: float = 0.5, traffic: bool = True, **policy: str) -> Iterator[Rehearsal]:
-    """An application at rest in a sandbox of its own; what it must be at the end is checked."""
+def rehearsed(
+    *,
+    propagation: float = 0.5,
+    traffic: bool = True,
+    policy: Mapping[str, str] = MappingProxyType({}),
+    prometheus: Callable[[Sandbox], str] | None = None,
+    routed: bool = True,
+    host: str = "",
+) -> Iterator[Rehearsal]:
+    """An application at rest in a sandbox of its own; what it must be at the end is checked.
+
+    prometheus: the URL that canaryd is told instead of the sandbox's own; the rest as in `Rehearsal`.
+    """
     with Sandbox(propagation=propagation) as box:
-        rehearsal = Rehearsal(box)
+        rehearsal = Rehearsal(box, host=host)
+        if prometheus is not None:
+            rehearsal.daemon = box.daemon(POLICIES, POLICY, prometheus=prometheus(box))
         try:
-            rehearsal.begin(
-                {name.replace("_", "-"): value for name, value in policy.items()}, traffic=traffic
-            )
+            rehearsal.begin(policy, traffic=traffic, routed=routed)
             yield rehearsal
             if traffic:
                 settled(rehearsal)

@@ -65,7 +65,7 @@ def test_nobody_notices_a_slow_mesh(slow_mesh: Rehearsal, name: str) -> None:
 @pytest.fixture
 def silence() -> Iterator[Rehearsal]:
     """An application that nobody asks."""
-    yield from rehearsed(traffic=False, **SCENARIOS["no-traffic"].policy)
+    yield from rehearsed(traffic=False, policy=SCENARIOS["no-traffic"].policy)
 
 
 @pytest.mark.slow
