@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 LEVEL: Final = 0.95
 _LOG_LIMIT: Final = -math.log(1 - LEVEL)
 
-_SIDE: Final = np.linspace(0, 1, 22)[1:] ** 2 * math.log(60)
+_SIDE: Final = np.linspace(0, 1, 18)[1:] ** 2 * math.log(60)
 # Log odds at which the likelihood is kept: fine near 1, out to 60 times either way. Limits are read off
 # outwards, so the grid widens them, never narrows them.
 ODDS_GRID: Final[Floats] = np.concatenate((-_SIDE[::-1], [0.0], _SIDE))

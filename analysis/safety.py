@@ -91,7 +91,7 @@ def growth_per_request(theta: float, weight: float, safe_ratio: float, safe_delt
         c, b = project(weight, 1 - weight, *(np.array([v]) for v in (theta, theta, safe_delta)))
         return _divergence(theta, float(c[0]), float(b[0]), weight)
     b0 = _at_edge(theta, weight, safe_ratio)
-    return _divergence(theta, float(at_odds(safe_ratio, b0)), b0, weight)
+    return _divergence(theta, safe_ratio * b0 / (1 - b0 + safe_ratio * b0), b0, weight)
 
 
 def _at_edge(theta: float, weight: float, safe_ratio: float) -> float:
@@ -99,7 +99,7 @@ def _at_edge(theta: float, weight: float, safe_ratio: float) -> float:
     low, high = 0.0, theta
     for _ in range(60):
         b = (low + high) / 2
-        mean = weight * float(at_odds(safe_ratio, b)) + (1 - weight) * b
+        mean = weight * safe_ratio * b / (1 - b + safe_ratio * b) + (1 - weight) * b
         low, high = (b, high) if mean < theta else (low, b)
     return (low + high) / 2
 
