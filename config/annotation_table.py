@@ -43,7 +43,7 @@ _OWN: tuple[Knob, ...] = (
     Knob(
         "routes",
         Texts(_ROUTE, "names of http routes, each once, separated by commas", 1),
-        "Only these http routes are split; others keep sending to the stable version.",
+        "Only these http routes are split; preflight objects to others that send to the Service.",
     ),
     Knob(
         "accept",
@@ -58,7 +58,7 @@ _OWN: tuple[Knob, ...] = (
     Knob(
         "skip",
         Text("a revision, as `kubectl get crun` shows it", _LABEL, 63),
-        "This one revision is let through at once, in an emergency; it is audited.",
+        "This one revision is let through at once, in an emergency; an event says so.",
     ),
     Knob(
         "pause",
@@ -73,7 +73,7 @@ _OWN: tuple[Knob, ...] = (
     Knob(
         "slack-channel",
         Text('a channel, such as "#payments"', r"#?[^\s#,\x00-\x1f\x7f]+", 80),
-        "Where this Deployment's alerts go.",
+        "Where this Deployment's alerts will go; nothing is sent yet.",
     ),
     Knob(
         "image-repository",
@@ -81,7 +81,7 @@ _OWN: tuple[Knob, ...] = (
             'an image repository without tag or digest, such as "ghcr.io/acme/checkout"',
             rf"(?:[A-Za-z0-9.-]+(?::[0-9]{{1,5}})?/)?{_PART}(?:/{_PART})*",
         ),
-        "A CI webhook that names this repository means this Deployment.",
+        "A CI webhook that names this repository will mean this Deployment; none is served yet.",
     ),
 )
 

@@ -88,7 +88,7 @@ class Policy:
     blind_limit: float = 600.0
     on_inconclusive: Literal["hold", "rollback"] = "hold"
     hold_limit: float = _DAY
-    drain_limit: float = 300.0
+    drain_limit: float = 60.0
     drift_reasserts: int = 4
     on_reject: Literal["keep", "revert"] = "keep"
     restarts: Literal["canary", "roll"] = "canary"
@@ -196,7 +196,7 @@ SHIPPED: Mapping[str, Policy] = MappingProxyType(
             beta=0.01,
             harm_budget=5.0,
             burst_block=120.0,
-            drain_limit=900.0,
+            drain_limit=300.0,
         ),
         "fast": Policy(
             name="fast",

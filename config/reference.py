@@ -52,7 +52,7 @@ _POLICIES = """\
 A policy says how carefully a release is made. `standard` fits most services in production, `cautious` those
 where a small regression is expensive (it needs several times the traffic), `fast` clusters for development.
 A policy of your own builds on the one named by `extends`, or on `standard`; one named like a shipped policy
-changes that policy. A changed file is used for the next run: a run keeps the policy that it started with.
+changes that policy. The file is read when canaryd starts; a run keeps the policy that it started with.
 
 Some values cannot go together: each `safe-` tolerance must be above its `max-` twin, `deadline` must be above
 `min-judged`, above `ready-timeout` and above `step-min` times the number of steps, and the first step must

@@ -51,7 +51,7 @@ SETTING_KNOBS: tuple[Knob, ...] = (
         Duration(0.1, 300),
         "Deadline of one call to the Kubernetes API; a rollback is tried again within the same tick.",
     ),
-    Knob("listen.probes", ListenAddress(), "Where /healthz, /readyz and /metrics are served."),
+    Knob("listen.probes", ListenAddress(), "Where /healthz and /readyz are served."),
     Knob("log.level", Choice(("debug", "info", "warning", "error")), "The least severe line to log."),
     Knob(
         "log.format",

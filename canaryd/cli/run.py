@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from analysis.intervals import IntervalBuilder
     from config import Settings
-    from config.settings import PrometheusSettings
 
 
 @click.command()
@@ -72,6 +70,7 @@ def run(
 
 def serve(settings: Settings, kubeconfig: Path | None, context: str | None) -> int:
     """Run the daemon until a signal comes; the exit code."""
+    from analysis.prometheus import interval_builder
     from canaryd.cluster.errors import ApiError
     from canaryd.cluster.transport import Api
     from canaryd.controller.daemon import Daemon
@@ -90,7 +89,7 @@ def serve(settings: Settings, kubeconfig: Path | None, context: str | None) -> i
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    daemon = Daemon(api, settings, _intervals(settings.prometheus))
+    daemon = Daemon(api, settings, interval_builder(settings.prometheus))
     probes = None
     if settings.listen.probes:
         probes = Probes(settings.listen.probes, daemon.unhealthy, daemon.unready)
@@ -102,17 +101,3 @@ def serve(settings: Settings, kubeconfig: Path | None, context: str | None) -> i
         probes.stop()
     api.close()
     return 0
-
-
-def _intervals(settings: PrometheusSettings) -> IntervalBuilder:
-    from analysis.intervals import IntervalBuilder
-    from analysis.prometheus import PrometheusClient, Reader
-
-    client = PrometheusClient(
-        settings.url,
-        timeout=settings.timeout,
-        token_file=settings.bearer_token_file or None,
-        ca=settings.ca_file or None,
-        headers=dict(settings.headers),
-    )
-    return IntervalBuilder(Reader(client), scrape_interval=settings.scrape_interval)

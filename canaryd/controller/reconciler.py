@@ -107,7 +107,9 @@ class Reconciler:
         decision = decide(run, world, now)
         after = decision.run
         effects = converge(after, world)
-        falls = [e for e in effects if isinstance(e, PutTraffic) and e.falls]
+        # In an emergency: a planned shift to stable is written like a rise, after its status.
+        emergency = after.stage in (Stage.DRAIN, Stage.JUDGE)
+        falls = [e for e in effects if isinstance(e, PutTraffic) and e.falls and emergency]
         failed = self._perform(after, falls)
         if after != before:
             after = self._save(after)

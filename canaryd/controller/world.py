@@ -35,6 +35,11 @@ from config.settings import Settings
 
 CLAIMS = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 FLAGGER = Resource("flagger.app", "v1beta1", "canaries", "Canary")
+WAYS = (
+    Resource("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute"),
+    Resource("gateway.networking.k8s.io", "v1", "grpcroutes", "GRPCRoute"),
+    Resource("networking.k8s.io", "v1", "ingresses", "Ingress"),
+)
 ROLLOUTS = Resource("argoproj.io", "v1alpha1", "rollouts", "Rollout")
 
 
@@ -122,6 +127,7 @@ class WorldReader:
             destinationrules=list(self._caches.destinationrules.items()),
             claims=self._claims(deployment),
             others=self._other_controllers(deployment),
+            ways=[way for kind in WAYS for way in self._listed(kind, namespace)],
             carried=carried,
         )
         settings = self._settings

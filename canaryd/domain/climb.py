@@ -104,7 +104,7 @@ def _rise(run: Run, world: World, now: float) -> Run:
     return run.to(
         Stage.ROLL,
         now,
-        f"proven at {weight} %: {run.target} rolls out while the canary carries the traffic",
+        f"passed at {weight} %: {run.target} rolls out while the canary carries the traffic",
         hold=None,
         hold_since=None,
         wanted=replace(run.wanted, paused=False),

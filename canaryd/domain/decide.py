@@ -22,6 +22,7 @@ from canaryd.domain.model import (
     Hold,
     Run,
     Stage,
+    Traffic,
     World,
 )
 from canaryd.domain.settle import observe
@@ -128,7 +129,7 @@ def _superseded(run: Run, world: World, now: float) -> Run | None:
                 run, now, "Reverted", f"the template of {run.target} was set back to the stable revision"
             )
         return fail(run, now, "Superseded", f"superseded by revision {deployment.revision}")
-    if run.stage is Stage.ROLL:
+    if run.stage is Stage.ROLL or run.hold is Hold.STABLE_REGRESSION:
         return hand_on(
             run,
             now,
@@ -186,6 +187,13 @@ def _drifted(run: Run, world: World, now: float) -> Run | None:
     if run.settled_from is None or not edited or run.policy is None:
         return None
     view, allowed = edited[0], run.policy.drift_reasserts
+    if run.stage in LADDER and view.by.startswith("canaryd ") and _fell(view.seen, run.wanted.traffic):
+        return fail(
+            run,
+            now,
+            "Interrupted",
+            f"canaryd had taken the traffic from the canary ({view.ref}) and was stopped before it could say why",
+        )
     seen = view.seen or "destinations that are not canaryd's"
     because = f"{view.by or 'somebody'} changed {view.ref} to {seen}, wanted {run.wanted.traffic}"
     recent = tuple(at for at in run.reasserted if now - at < HOUR)
@@ -196,6 +204,10 @@ def _drifted(run: Run, world: World, now: float) -> Run | None:
     if run.stage in LADDER and len(recent) >= allowed * (3 if plain else 1):
         return climb.step_aside(run, now, Hold.DRIFTED, f"{because}; {len(recent)} times within the hour")
     return run
+
+
+def _fell(seen: Traffic | None, wanted: Traffic) -> bool:
+    return seen is not None and seen.canary_share_below(wanted)
 
 
 RULES = (

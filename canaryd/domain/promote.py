@@ -87,7 +87,7 @@ def confirm(run: Run, world: World, now: float) -> Run:
     if measured.watched is not None:
         run = replace(run, watched=measured.watched, watch=measured.watch)
     if run.hold is Hold.STABLE_REGRESSION:
-        return run
+        return _once_more(run, world, now)
     if measured.watch is not None and measured.watch.decision == "rollback":
         return run.to(
             Stage.CONFIRM,
@@ -124,3 +124,22 @@ def _proof(run: Run) -> str:
     assert run.policy is not None
     last = run.policy.last_judged_step
     return next((p.because for p in run.passes if p.weight == last), "every step was passed")
+
+
+def _once_more(run: Run, world: World, now: float) -> Run:
+    """The canary carries the traffic until a person asks for another try, or a new template comes."""
+    retry = world.deployment.retry if world.deployment else run.retry
+    if retry == run.retry:
+        return run
+    wanted = replace(run.wanted, traffic=Traffic(Form.SPLIT, 0))
+    return run.to(
+        Stage.SHIFT_BACK,
+        now,
+        f"canaryd.io/retry: the traffic goes to the pods of {run.target} once more",
+        retry=retry,
+        hold=None,
+        hold_since=None,
+        reason="",
+        watched=None,
+        wanted=wanted,
+    )

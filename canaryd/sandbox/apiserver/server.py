@@ -95,6 +95,7 @@ class ApiServer:
                 failure.append(error)
                 started.set()
             finally:
+                _cancel_all(self._loop)
                 self._loop.close()
 
         self._thread = threading.Thread(target=run, name="apiserver", daemon=True)
@@ -155,3 +156,13 @@ class ApiServer:
 
         self._loop.call_soon_threadsafe(call)
         done.wait(_START_SECONDS)
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    """End what still waits on the loop, watches above all: a loop that is closed over them complains."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    loop.run_until_complete(loop.shutdown_asyncgens())
