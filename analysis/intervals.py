@@ -115,6 +115,7 @@ class _Arm:
 class _Memory:
     """What is remembered of a run between ticks; lost with the daemon, hence the base line."""
 
+    workloads: tuple[WorkloadRef, WorkloadRef]  # canary, baseline
     end: float  # of the last interval
     zero_since: float  # pods created later started at zero
     gap: float  # seconds between scrapes
@@ -175,6 +176,8 @@ class IntervalBuilder:
         if not canary and not baseline:
             return Blind("NoSeries", f"no requests of {run.baseline} or {run.canary} are known to Prometheus")
         memory = self._runs.get(run.run_id)
+        if memory is not None and memory.workloads != (run.canary, run.baseline):
+            memory = None  # after a promotion, say: a base line again
         gap = _scrape_gap([*canary.values(), *baseline.values()]) or (memory.gap if memory else self._gap)
         canary, baseline = (_live(arm, at - max(_LIVE * gap, _LEAST_LIVE)) for arm in (canary, baseline))
         stale = _stale(run, memory, canary, baseline)
@@ -201,9 +204,11 @@ def _own(reading: ReadingLike, workload: WorkloadRef, pods: Pods) -> dict[str, P
     samples = reading.workloads.get(workload, WorkloadSamples())
     if samples.fault:
         raise BadCounts(str(workload), samples.fault, "usable")
-    if isinstance(pods, str):
-        return {name: pod for name, pod in samples.pods.items() if name.startswith(pods)}
-    return {name: pod for name, pod in samples.pods.items() if pods is None or name in pods}
+    return {name: pod for name, pod in samples.pods.items() if _belongs(name, pods)}
+
+
+def _belongs(name: str, pods: Pods) -> bool:
+    return name.startswith(pods) if isinstance(pods, str) else pods is None or name in pods
 
 
 def _scrape_gap(pods: Sequence[PodSamples]) -> float | None:
@@ -232,8 +237,7 @@ def _stale(
         (run.baseline, run.baseline_pods, memory.baseline, baseline),
     )
     for workload, own, before, live in arms:
-        expected = before.pods.keys() & own.keys() if isinstance(own, Mapping) else before.pods.keys()
-        if expected and not live:
+        if not live and any(_belongs(name, own) for name in before.pods):
             return Blind("Stale", f"Prometheus has no recent samples of {workload}, which served before")
     return None
 
@@ -252,6 +256,7 @@ def _snapshot(arm: Mapping[str, PodSamples], until: float) -> dict[str, PodReadi
 def _base_line(run: RunQuery, readings: Sequence[dict[str, PodReading]], end: float, gap: float) -> _Memory:
     canary, baseline = readings
     return _Memory(
+        (run.canary, run.baseline),
         end,
         zero_since=end - _FIRST_WINDOW,
         gap=gap,

@@ -246,6 +246,17 @@ class TestQuarantine:
         assert isinstance(outcome, Interval)
         assert set(outcome.canary) == {"c"}
 
+    def test_after_a_promotion_the_new_arms_begin_with_a_base_line(self, world: World) -> None:
+        for i in range(12):
+            world.scrape(WorkloadRef("shop", "new"), "n", 102 + 10 * i, c200=700 * i)
+        daemon = Daemon(world)
+        daemon.tick(115)
+        daemon.tick(125)
+        outcomes = [daemon.tick(at, baseline=WorkloadRef("shop", "new")) for at in (135, 145)]
+        assert isinstance(outcomes[0], Pending)
+        assert isinstance(outcomes[1], Interval)
+        assert outcomes[1].baseline == {"n": Counts(700, 0)}
+
 
 class TestBlindness:
     def test_prometheus_down_blinds_only_the_runs_it_hits(self, world: World) -> None:
@@ -295,6 +306,13 @@ class TestBlindness:
         assert isinstance(outcome, Blind)
         assert outcome.reason == "Stale"
         assert "shop/checkout-canary" in outcome.because
+
+    def test_an_arm_whose_old_pods_are_not_the_runs_any_more(self, world: World) -> None:
+        world.scrapes[CANARY, "c"] = world.scrapes[CANARY, "c"][:3]
+        daemon = Daemon(world)
+        daemon.tick(115, canary_pods={"c": 0.0})
+        daemon.tick(125, canary_pods={"c": 0.0})
+        assert isinstance(daemon.tick(185, canary_pods={"other": 150.0}), Interval)
 
     def test_samples_that_are_too_old(self, world: World) -> None:
         outcome = Daemon(world).tick(315)

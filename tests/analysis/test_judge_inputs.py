@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,14 @@ from analysis import (
 )
 from analysis.counts import pooled
 from analysis.errors import BadConfig, BadCounts, BadState
+
+
+def test_importing_the_judge_is_light() -> None:
+    """No HTTP, and no scipy.stats: seconds and tens of megabytes that only tests need."""
+    heavy = ("scipy.stats", "requests", "prometheus_api_client", "canaryd", "kubernetes", "config")
+    program = f"import sys, analysis; print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 class TestCounts:
