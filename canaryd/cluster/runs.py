@@ -1,19 +1,27 @@
-"""CanaryRun objects: a run as the API server keeps it, and back. Bit for bit, so that a restart continues it."""
+"""CanaryRun objects: a run as the API server keeps it, and back. Bit for bit, so that a restart continues it.
+
+The status is written as a merge patch, so that fields of a newer version stay. A merge patch removes a key
+only where it says null, and API servers drop nulls, also inside of lists: what must not be merged or thinned
+out (labels, the judge's state) is written accordingly.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 from analysis import JudgeState
+from analysis.errors import AnalysisError
 from analysis.watch import WatchState
+from canaryd.cluster.fields import entries, number, part, value
 from canaryd.cluster.resources import CANARYRUNS, Json
 from canaryd.domain.model import (
     Arm,
     Condition,
     Form,
     Hold,
+    Labels,
     Outcome,
     Pass,
     RouteRef,
@@ -24,9 +32,13 @@ from canaryd.domain.model import (
     Wanted,
 )
 from config import Policy
+from config.problems import ConfigurationError
 
 FINALIZER = "canaryd.io/restore"
 TARGET_LABEL = "canaryd.io/target"
+
+_SELECTING = ("pod-template-hash", "canaryd.io/role", "canaryd.io/revision")
+"""The labels by which a subset selects: those that an earlier status may have had are said to be none."""
 
 
 def stamp(seconds: float) -> str:
@@ -39,6 +51,11 @@ def seconds(text: str) -> float:
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
+def target_label(deployment: str) -> str:
+    """The Deployment's name as a label's value: longer names are cut to what a label takes."""
+    return deployment[:63].rstrip("-._")
+
+
 def manifest(run: Run) -> Json:
     """A new CanaryRun: all but the status."""
     return {
@@ -47,7 +64,10 @@ def manifest(run: Run) -> Json:
         "metadata": {
             "name": run.name,
             "namespace": run.namespace,
-            "labels": {TARGET_LABEL: run.target.name[:63], "app.kubernetes.io/managed-by": "canaryd"},
+            "labels": {
+                TARGET_LABEL: target_label(run.target.name),
+                "app.kubernetes.io/managed-by": "canaryd",
+            },
             "finalizers": [FINALIZER],
         },
         "spec": {
@@ -62,7 +82,10 @@ def manifest(run: Run) -> Json:
 
 
 def status(run: Run) -> Json:
-    """The whole state of a run."""
+    """The whole state of a run, as a merge patch: whatever the status was, `parse` reads `run` from it then.
+
+    Verdicts of the past stay in it for people to read: `parse` leaves them aside.
+    """
     body: Json = {
         "phase": run.phase.value,
         "stage": run.stage.value,
@@ -86,10 +109,10 @@ def status(run: Run) -> Json:
         },
         "wanted": _wanted(run.wanted),
         "gateClosed": run.gate_closed,
-        "judge": run.evidence.to_json() if run.evidence else None,
+        "judge": _sealed(run.evidence.to_json()) if run.evidence else None,
         "verdict": run.verdict.to_json() if run.verdict else None,
         "verdictDecision": run.verdict.decision if run.verdict else None,
-        "watched": run.watched.to_json() if run.watched else None,
+        "watched": _sealed(run.watched.to_json()) if run.watched else None,
         "watch": run.watch.to_json() if run.watch else None,
         "allocation": list(run.allocation),
         "rungRequests": run.rung_requests,
@@ -102,7 +125,17 @@ def status(run: Run) -> Json:
         "startedAt": stamp(run.created),
         "finishedAt": stamp(run.finished) if run.finished else None,
     }
-    return {key: value for key, value in body.items() if value is not None}
+    past = ("verdict", "verdictDecision", "watch")
+    return {key: state for key, state in body.items() if state is not None or key not in past}
+
+
+def _sealed(state: Json) -> Json:
+    """A state as one text: it knows null from missing, which a merge patch does not."""
+    return {"state": json.dumps(state, separators=(",", ":"))}
+
+
+def _opened(raw: Json) -> Any:
+    return json.loads(raw["state"])
 
 
 def _step(run: Run) -> Json:
@@ -112,7 +145,7 @@ def _step(run: Run) -> Json:
 
 
 def _times(run: Run) -> Json:
-    times = {
+    return {
         "created": run.created,
         "settledFrom": run.settled_from,
         "stageSince": run.stage_since,
@@ -122,7 +155,6 @@ def _times(run: Run) -> Json:
         "blindSince": run.blind_since,
         "finished": run.finished,
     }
-    return {key: value for key, value in times.items() if value is not None}
 
 
 def _route(ref: RouteRef) -> Json:
@@ -140,7 +172,7 @@ def _arm(arm: Arm) -> Json:
     return {
         "workload": arm.workload,
         "revision": arm.revision,
-        "labels": dict(arm.labels),
+        "labels": _labels(arm.labels),
         "replicaSet": arm.replicaset,
     }
 
@@ -151,11 +183,15 @@ def _wanted(wanted: Wanted) -> Json:
         "canaryReplicas": wanted.canary,
         "form": wanted.traffic.form.value,
         "weight": wanted.traffic.weight,
-        "stableSubset": dict(wanted.stable_subset) if wanted.stable_subset is not None else None,
-        "canarySubset": dict(wanted.canary_subset) if wanted.canary_subset is not None else None,
+        "stableSubset": _labels(wanted.stable_subset),
+        "canarySubset": _labels(wanted.canary_subset),
         "carrier": wanted.carrier,
         "template": wanted.template,
     }
+
+
+def _labels(labels: Labels | None) -> Json | None:
+    return {**dict.fromkeys(_SELECTING), **labels} if labels is not None else None
 
 
 def _condition(condition: Condition) -> Json:
@@ -170,10 +206,23 @@ def _condition(condition: Condition) -> Json:
 
 
 def parse(obj: Json) -> Run:
-    """The run that an object of the API server holds. KeyError or ValueError where it is none of ours."""
-    meta, spec, state = obj["metadata"], obj["spec"], obj.get("status") or {}
-    times: Mapping[str, float] = state.get("times") or {}
-    policy, stable = state.get("policy"), state.get("stable")
+    """The run that an object of the API server holds. ValueError where it is none that this version can read.
+
+    Fields that this version does not know are left aside.
+    """
+    try:
+        return _parse(obj)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise ValueError(f"not a run that can be read: {error!r}") from error
+    except (AnalysisError, ConfigurationError) as error:
+        raise ValueError(f"not a run that can be read: {error}") from error
+
+
+def _parse(obj: Json) -> Run:
+    meta, spec, state = obj["metadata"], obj["spec"], part(obj, "status")
+    times, step, weight = part(state, "times"), part(state, "step"), part(state, "weight")
+    policy, stable = part(state, "policy"), part(state, "stable")
+    created = number(times, "created")
     return Run(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -181,45 +230,45 @@ def parse(obj: Json) -> Run:
         resource_version=meta.get("resourceVersion", ""),
         target=Target(meta["namespace"], spec["target"]["name"], spec["target"].get("uid", "")),
         revision=spec["revision"],
-        policy_name=spec.get("policy") or "",
-        trigger=(spec.get("trigger") or {}).get("reason", ""),
-        retry=spec.get("retry") or "",
-        wish_pause=bool(spec.get("paused")),
-        wish_abort=str(spec.get("abort") or ""),
+        policy_name=value(spec, "policy", ""),
+        trigger=value(part(spec, "trigger"), "reason", ""),
+        retry=value(spec, "retry", ""),
+        wish_pause=value(spec, "paused", False),
+        wish_abort=value(spec, "abort", ""),
         deleting="deletionTimestamp" in meta,
-        created=times.get("created") or seconds(meta["creationTimestamp"]),
-        stage=Stage(state.get("stage", Stage.PREFLIGHT)),
+        created=created if created is not None else seconds(meta["creationTimestamp"]),
+        stage=Stage(state.get("stage") or Stage.PREFLIGHT),
         outcome=Outcome(state["outcome"]) if state.get("outcome") else None,
         hold=Hold(state["hold"]) if state.get("hold") else None,
-        reason=state.get("reason", ""),
-        because=state.get("because", ""),
+        reason=value(state, "reason", ""),
+        because=value(state, "because", ""),
         policy=Policy.from_json(policy) if policy else None,
-        service=state.get("service", ""),
-        host=state.get("host", ""),
-        routes=tuple(_parse_route(route) for route in state.get("routes") or []),
+        service=value(state, "service", ""),
+        host=value(state, "host", ""),
+        routes=tuple(_parse_route(route) for route in entries(state, "routes")),
         stable=_parse_arm(stable) if stable else None,
-        carrier=state.get("carrier", ""),
-        hands_on=bool(state.get("handsOn")),
-        start_replicas=state.get("startReplicas", 0),
-        step=(state.get("step") or {}).get("index", -1),
-        wanted=_parse_wanted(state.get("wanted") or {}),
-        settled_from=times.get("settledFrom"),
-        stage_since=times.get("stageSince", 0.0),
-        judged_since=times.get("judgedSince"),
-        judged_to=times.get("judgedTo"),
-        hold_since=times.get("holdSince"),
-        blind_since=times.get("blindSince"),
-        finished=times.get("finished"),
-        allocation=tuple(state.get("allocation") or []),
-        rung_requests=state.get("rungRequests", 0),
-        gate_closed=bool(state.get("gateClosed")),
-        highest_weight=(state.get("weight") or {}).get("highest", 0),
-        seen_share=(state.get("weight") or {}).get("seen"),
-        evidence=JudgeState.from_json(state["judge"]) if state.get("judge") else None,
-        watched=WatchState.from_json(state["watched"]) if state.get("watched") else None,
-        passes=tuple(Pass(p["step"], p["weight"], p["at"], p["because"]) for p in state.get("passes") or []),
-        reasserted=tuple(state.get("reasserted") or []),
-        conditions=tuple(_parse_condition(c) for c in state.get("conditions") or []),
+        carrier=value(state, "carrier", ""),
+        hands_on=value(state, "handsOn", False),
+        start_replicas=value(state, "startReplicas", 0),
+        step=value(step, "index", -1),
+        wanted=_parse_wanted(part(state, "wanted")),
+        settled_from=number(times, "settledFrom"),
+        stage_since=number(times, "stageSince") or 0.0,
+        judged_since=number(times, "judgedSince"),
+        judged_to=number(times, "judgedTo"),
+        hold_since=number(times, "holdSince"),
+        blind_since=number(times, "blindSince"),
+        finished=number(times, "finished"),
+        allocation=tuple(float(each) for each in entries(state, "allocation")),
+        rung_requests=value(state, "rungRequests", 0),
+        gate_closed=value(state, "gateClosed", False),
+        highest_weight=value(weight, "highest", 0),
+        seen_share=number(weight, "seen"),
+        evidence=JudgeState.from_json(_opened(state["judge"])) if state.get("judge") else None,
+        watched=WatchState.from_json(_opened(state["watched"])) if state.get("watched") else None,
+        passes=tuple(_parse_pass(each) for each in entries(state, "passes")),
+        reasserted=tuple(float(each) for each in entries(state, "reasserted")),
+        conditions=tuple(_parse_condition(each) for each in entries(state, "conditions")),
     )
 
 
@@ -228,32 +277,44 @@ def _parse_route(raw: Json) -> RouteRef:
     return RouteRef(
         namespace=vs["namespace"],
         name=vs["name"],
-        uid=vs.get("uid", ""),
-        route=raw.get("route", ""),
+        uid=value(vs, "uid", ""),
+        route=value(raw, "route", ""),
         match=raw.get("match"),
         first=raw["first"],
         owners=raw.get("owners"),
-        made=bool(raw.get("made")),
+        made=value(raw, "made", False),
     )
+
+
+def _parse_labels(raw: Json) -> Labels:
+    return {key: value(raw, key, "") for key in raw if raw[key] is not None}
 
 
 def _parse_arm(raw: Json) -> Arm:
-    return Arm(raw["workload"], raw["revision"], raw.get("labels") or {}, raw.get("replicaSet", ""))
+    labels, replicaset = _parse_labels(part(raw, "labels")), value(raw, "replicaSet", "")
+    return Arm(raw["workload"], raw["revision"], labels, replicaset)
 
 
 def _parse_wanted(raw: Json) -> Wanted:
+    stable, canary = raw.get("stableSubset"), raw.get("canarySubset")
     return Wanted(
-        paused=raw.get("paused", True),
-        canary=raw.get("canaryReplicas"),
-        traffic=Traffic(Form(raw.get("form", Form.PLAIN)), raw.get("weight", 0)),
-        stable_subset=raw.get("stableSubset"),
-        canary_subset=raw.get("canarySubset"),
-        carrier=bool(raw.get("carrier")),
-        template=raw.get("template", ""),
+        paused=value(raw, "paused", True),
+        canary=value(raw, "canaryReplicas", 0) if raw.get("canaryReplicas") is not None else None,
+        traffic=Traffic(Form(raw.get("form") or Form.PLAIN), value(raw, "weight", 0)),
+        stable_subset=_parse_labels(stable) if stable is not None else None,
+        canary_subset=_parse_labels(canary) if canary is not None else None,
+        carrier=value(raw, "carrier", False),
+        template=value(raw, "template", ""),
     )
 
 
+def _parse_pass(raw: Json) -> Pass:
+    return Pass(value(raw, "step", 0), value(raw, "weight", 0), float(raw["at"]), value(raw, "because", ""))
+
+
 def _parse_condition(raw: Json) -> Condition:
-    at: Any = raw.get("at")
-    when = float(at) if at is not None else seconds(raw["lastTransitionTime"])
-    return Condition(raw["type"], raw["status"] == "True", raw["reason"], raw["message"], when)
+    at = number(raw, "at")
+    when = at if at is not None else seconds(raw["lastTransitionTime"])
+    return Condition(
+        raw["type"], raw["status"] == "True", value(raw, "reason", ""), value(raw, "message", ""), when
+    )
