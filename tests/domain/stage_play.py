@@ -93,6 +93,7 @@ class Play:
     ground: Ground = GROUND
     deleted: bool = False
     enabled: bool = True
+    retry: str = ""
     writes: list[Effect] = field(default_factory=list)
     weights: list[int] = field(default_factory=list)
     terms: Terms = TERMS
@@ -112,7 +113,13 @@ class Play:
             deployment=None
             if self.deleted
             else DeploymentView(
-                "uid-1", "1", self.revision, self.paused, self.replicas, enabled=self.enabled
+                "uid-1",
+                "1",
+                self.revision,
+                self.paused,
+                self.replicas,
+                enabled=self.enabled,
+                retry=self.retry,
             ),
             replicasets=tuple(
                 ReplicaSetView(f"rs-{revision}", revision, f"hash-{revision}", n, n)

@@ -360,6 +360,38 @@ class TestDrift:
         assert (run.hold, play.traffic) == (Hold.DRIFTED, Traffic(Form.SPLIT, 0))
 
 
+def test_a_fall_whose_status_was_lost_is_not_undone() -> None:
+    """Killed between taking the traffic away and saying so: the next canaryd finds its own weights."""
+    play = Play()
+    run = play.play(fresh_run(), at(Stage.JUDGE, 10))
+    play.traffic, play.by = Traffic(Form.SPLIT, 0), "canaryd at noon"
+    run = play.step(run)
+    assert (run.reason, play.traffic) == ("Interrupted", Traffic(Form.SPLIT, 0))
+    assert play.play(run).outcome is Outcome.ROLLED_BACK
+
+
+def test_the_hold_after_promotion_ends_with_a_retry_or_a_new_template() -> None:
+    for ends_with_retry in (True, False):
+        play = Play()
+        run = play.play(fresh_run(), at(Stage.CONFIRM))
+        play.measured = lambda _: Measured(
+            watch=WatchVerdict("rollback", "ErrorRateRegression", "bad", 200.0, 100.0)
+        )
+        run = play.step(run)
+        for _ in range(20):
+            run = play.step(run)
+        assert (run.hold, play.traffic) == (Hold.STABLE_REGRESSION, Traffic(Form.SPLIT, 100))
+        play.measured = None
+        if ends_with_retry:
+            play.retry = "again"
+            assert play.play(run).outcome is Outcome.SUCCEEDED
+            assert_clean(play)
+        else:
+            play.revision = "newer00000"
+            run = play.play(run)
+            assert (run.reason, run.hands_on) == ("Superseded", True)
+
+
 def test_the_new_stable_pods_fail_where_the_canary_did_not() -> None:
     play = Play()
     run = play.play(fresh_run(), at(Stage.CONFIRM))
