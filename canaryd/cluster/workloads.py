@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+import re
+from collections.abc import Collection, Iterable
 
 from canaryd.cluster.resources import Json
 from canaryd.domain.model import CanaryView, DeploymentView, PodProblem, ReplicaSetView
@@ -14,19 +14,17 @@ HASH_LABEL = "pod-template-hash"
 SEQUENCE = "deployment.kubernetes.io/revision"
 RESTARTED = "kubectl.kubernetes.io/restartedAt"
 ENABLED, RETRY, SKIP = "canaryd.io/enabled", "canaryd.io/retry", "canaryd.io/skip"
-# Waiting does not cure these; other reasons (ContainerCreating, PodInitializing) are steps on the way.
-FATAL = frozenset(
-    {
-        "CrashLoopBackOff",
-        "ErrImagePull",
-        "ImagePullBackOff",
-        "InvalidImageName",
-        "ErrImageNeverPull",
-        "CreateContainerConfigError",
-        "CreateContainerError",
-        "RunContainerError",
-    }
+NOT_READY = "NotReady"
+INJECTED = "sidecar.istio.io/status"
+# Waiting does not cure these. What else a container waits for may come: a Secret, a registry, a node's disk.
+FATAL = frozenset({"CrashLoopBackOff", "InvalidImageName", "ErrImageNeverPull", "RunContainerError"})
+PULL = frozenset({"ErrImagePull", "ImagePullBackOff"})
+ON_THE_WAY = frozenset({"", "ContainerCreating", "PodInitializing"})
+_NO_SUCH_IMAGE = re.compile(
+    "not found|manifest unknown|does not exist|denied|unauthorized|forbidden", re.IGNORECASE
 )
+# The node lost the container, by a reboot as a rule: that does not speak against what ran in it.
+_LOST = frozenset({"ContainerStatusUnknown", "Unknown"})
 
 
 def template_without_hash(template: Json) -> Json:
@@ -147,14 +145,28 @@ def canary_view(obj: Json, pods: Iterable[Json]) -> CanaryView:
 
 
 def images(pods: Iterable[Json]) -> frozenset[str]:
-    """Image ids of ready pods, with the container that runs each."""
+    """Digests of the images of ready pods, with the container that runs each; a mesh's sidecars left out.
+
+    Those follow the mesh's version, not the template. The same image has other prefixes on other runtimes.
+    """
     return frozenset(
-        f"{status['name']}={status['imageID']}"
+        f"{status['name']}={status['imageID'].rpartition('@')[2]}"
         for pod in pods
         if ready(pod)
+        for injected in [_injected(pod)]
         for status in (pod.get("status") or {}).get("containerStatuses") or []
-        if status.get("imageID")
+        if status.get("imageID") and status["name"] not in injected
     )
+
+
+def _injected(pod: Json) -> Collection[str]:
+    """The containers that Istio's injector says it added."""
+    text = (pod["metadata"].get("annotations") or {}).get(INJECTED, "")
+    try:
+        found = json.loads(text).get("containers") if text else None
+    except (ValueError, AttributeError):
+        return ()
+    return found if isinstance(found, list) else ()
 
 
 def pod_problems(pod: Json) -> list[PodProblem]:
@@ -162,32 +174,49 @@ def pod_problems(pod: Json) -> list[PodProblem]:
     name, status = pod["metadata"]["name"], pod.get("status") or {}
     if "deletionTimestamp" in pod["metadata"]:
         return []
+    if status.get("phase") == "Failed":
+        # Evicted, or shut down with its node: its ReplicaSet makes another.
+        return [PodProblem(name, status.get("reason") or "Failed", status.get("message", ""), fatal=False)]
     problems = [
-        PodProblem(name, "Unschedulable", c.get("message", ""), fatal=False)
+        PodProblem(name, c.get("reason") or "NotScheduled", c.get("message", ""), fatal=False)
         for c in status.get("conditions") or []
-        if c.get("type") == "PodScheduled"
-        and c.get("status") == "False"
-        and c.get("reason") == "Unschedulable"
+        if c.get("type") == "PodScheduled" and c.get("status") == "False"
     ]
-    containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
-    return problems + [p for p in (_container_problem(name, c) for c in containers) if p is not None]
+    found = [_init_problem(name, each) for each in status.get("initContainerStatuses") or []]
+    found += [_container_problem(name, each) for each in status.get("containerStatuses") or []]
+    return problems + [problem for problem in found if problem is not None]
 
 
-def _container_problem(pod: str, container: Mapping[str, Any]) -> PodProblem | None:
-    waiting = (container.get("state") or {}).get("waiting") or {}
-    reason = waiting.get("reason", "")
-    ended = (
-        (container.get("lastState") or {}).get("terminated")
-        or (container.get("state") or {}).get("terminated")
-        or {}
-    )
-    crashed = ended.get("exitCode", 0) != 0
+def _init_problem(pod: str, container: Json) -> PodProblem | None:
+    """That it failed before it succeeded is no problem, nor is that it takes its time."""
+    ended = (container.get("state") or {}).get("terminated")
+    if ended is not None and ended.get("exitCode") == 0:
+        return None
+    problem = _container_problem(pod, container)
+    return None if problem is not None and problem.reason == NOT_READY else problem
+
+
+def _container_problem(pod: str, container: Json) -> PodProblem | None:
+    state = container.get("state") or {}
     label = f"{pod}, container {container.get('name', '?')}"
-    if crashed:
-        last = (ended.get("message") or "").strip().splitlines()
-        detail = f"exit code {ended.get('exitCode')}, {container.get('restartCount', 0)} restarts"
-        tail = f"; last lines: {' | '.join(last[-3:])}" if last else ""
-        return PodProblem(label, ended.get("reason") or "Error", detail + tail, fatal=True)
-    if reason in FATAL:
-        return PodProblem(label, reason, waiting.get("message", ""), fatal=True)
+    for ended in (state.get("terminated"), (container.get("lastState") or {}).get("terminated")):
+        if ended and ended.get("exitCode", 0) != 0:
+            return _crash(label, container, ended)
+    waiting = state.get("waiting") or {}
+    reason, message = waiting.get("reason", ""), waiting.get("message", "")
+    if reason not in ON_THE_WAY:
+        fatal = reason in FATAL or (reason in PULL and _NO_SUCH_IMAGE.search(message) is not None)
+        return PodProblem(label, reason, message, fatal=fatal)
+    if state.get("running") is not None and not container.get("ready"):
+        probe = "startup" if container.get("started") is False else "readiness"
+        return PodProblem(label, NOT_READY, f"it runs, but its {probe} probe does not pass", fatal=False)
     return None
+
+
+def _crash(label: str, container: Json, ended: Json) -> PodProblem:
+    last = (ended.get("message") or "").strip().splitlines()
+    restarts = container.get("restartCount", 0)
+    detail = f"exit code {ended.get('exitCode')}, {restarts} restart{'' if restarts == 1 else 's'}"
+    tail = f"; last lines: {' | '.join(last[-3:])}" if last else ""
+    reason = ended.get("reason") or "Error"
+    return PodProblem(label, reason, detail + tail, fatal=reason not in _LOST)
