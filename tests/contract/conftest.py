@@ -172,8 +172,11 @@ def official_crds() -> list[Json]:
 
 @pytest.fixture(scope="session")
 def kubectl(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
-    """Run kubectl against the server; the answer is the finished process, whatever its exit code."""
-    binary = shutil.which("kubectl")
+    """Run kubectl against the server; the answer is the finished process, whatever its exit code.
+
+    $CANARYD_TEST_KUBECTL names another binary than the one on PATH, to try another version.
+    """
+    binary = os.environ.get("CANARYD_TEST_KUBECTL") or shutil.which("kubectl")
     if binary is None:
         pytest.skip("kubectl is not on this machine")
     home = tmp_path_factory.mktemp("kubectl")

@@ -33,7 +33,7 @@ def _owner_uids(snapshot: Snapshot | None) -> set[str]:
 
 
 class GarbageCollector:
-    """Subscribe it to a store's commits and run it as a task."""
+    """Knows all owners from its creation on; run it as a task, and close it in the end."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -41,7 +41,10 @@ class GarbageCollector:
         self._dependents: defaultdict[str, set[Place]] = defaultdict(set)
         self._dirty: dict[Place, None] = {}
         self._wake = asyncio.Event()
-        core.store.subscribe(self._observe)
+        for resource in core.store.resources():
+            for key, snapshot in core.store.all(resource):
+                self._observe(Change("ADDED", resource, key, None, snapshot))
+        self.close = core.store.subscribe(self._observe)
 
     def _observe(self, change: Change) -> None:
         place = (change.resource, change.key)

@@ -1,8 +1,8 @@
 """OpenAPI documents: enough for kubectl to leave validation to the server, and for `kubectl explain`.
 
-The v2 document is empty: kubectl before 1.27 then validates nothing itself and takes the merge keys
-that it was built with. The v3 documents say that the server validates fields, which makes `kubectl apply`
-ask for strict validation, and carry the schemas.
+The v2 document has no schemas: kubectl before 1.27 then validates nothing itself and takes the merge keys
+that it was built with. Both say that the server validates fields, which makes `kubectl apply` ask for
+strict validation. The v3 documents carry the schemas.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import functools
 from typing import Any
 
 from canaryd.cluster.resources import Json
+from canaryd.sandbox.apiserver import openapi_wire
 from canaryd.sandbox.apiserver.discovery import VERSION
 from canaryd.sandbox.apiserver.errors import no_such_path
 from canaryd.sandbox.apiserver.kinds import ResourceType
@@ -28,6 +29,8 @@ _SCALARS: dict[str, Json] = {
     "bytearray": {"type": "string", "format": "byte"},
 }
 _GVK = "x-kubernetes-group-version-kind"
+_TITLE = "canaryd sandbox"
+_DRY_RUN: Json = {"name": "dryRun", "in": "query", "schema": {"type": "string"}}
 _VALIDATES: Json = {
     "name": "fieldValidation",
     "in": "query",
@@ -80,8 +83,19 @@ class OpenApi:
     def document(self, path: str) -> tuple[bytes, str]:
         """The document at a path and its media type; 404 where there is none."""
         if path == "/openapi/v2":
-            return b"", _PROTOBUF
+            return self._v2(self._registry.generation), _PROTOBUF
         return self._v3(path, self._registry.generation), "application/json"
+
+    @functools.lru_cache(maxsize=1)  # noqa: B019 - lives as long as its server
+    def _v2(self, _generation: int) -> bytes:
+        patches = {
+            path: operations["patch"][_GVK]
+            for resource in self._registry.types()
+            for version in resource.versions
+            for path, operations in _paths(resource, version, "").items()
+        }
+        names = [_DRY_RUN["name"], _VALIDATES["name"]]
+        return openapi_wire.document(_TITLE, VERSION["gitVersion"], patches, names)
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 - lives as long as its server
     def _v3(self, path: str, generation: int) -> bytes:
@@ -102,7 +116,7 @@ class OpenApi:
             if resource.group == group and version in resource.versions:
                 name = self._schema(resource, version, schemas)
                 paths |= _paths(resource, version, name)
-        info = {"title": "canaryd sandbox", "version": VERSION["gitVersion"]}
+        info = {"title": _TITLE, "version": VERSION["gitVersion"]}
         return {"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
 
     def _schema(self, resource: ResourceType, version: str, schemas: dict[str, Json]) -> str:
@@ -132,7 +146,7 @@ def _paths(resource: ResourceType, version: str, schema: str) -> Json:
     operation = {
         "x-kubernetes-action": "patch",
         _GVK: kind,
-        "parameters": [_VALIDATES],
+        "parameters": [_DRY_RUN, _VALIDATES],
         "responses": {"200": answer},
     }
     return {f"{prefix}{scope}/{resource.plural}/{{name}}": {"patch": operation}}

@@ -86,14 +86,15 @@ def compare(old: Json, new: Json) -> tuple[Fields, Fields]:
         if before == value and key in old:
             continue
         name = f"f:{key}"
-        if isinstance(value, dict) and value:
-            inner_set, inner_gone = compare(before if isinstance(before, dict) else {}, value)
-            if inner_set:
-                set_[name] = inner_set
-            if inner_gone:
-                gone[name] = inner_gone
-        else:
+        if not (isinstance(value, dict) and value):
             set_[name] = {}
+        elif isinstance(before, dict) and before:
+            inner_set, inner_gone = compare(before, value)
+            set_ |= {name: inner_set} if inner_set else {}
+            gone |= {name: inner_gone} if inner_gone else {}
+        else:  # what was one field is now several
+            set_[name] = compare({}, value)[0]
+            gone |= {name: {}} if key in old else {}
     return set_, gone
 
 
@@ -125,11 +126,10 @@ def _transfer(entries: list[Json], set_: Fields, gone: Fields, author: Author) -
     mine_before: Json | None = None
     for entry in entries:
         fields = entry.get("fieldsV1") or {}
-        if author.wrote(entry):
-            mine, mine_before = subtract(fields, gone), entry
-            continue
         left = subtract(subtract(fields, set_), gone)
-        if left:
+        if author.wrote(entry):
+            mine, mine_before = left, entry
+        elif left:
             kept.append(entry if left == fields else {**entry, "fieldsV1": left})
     mine = union(mine, set_)
     if mine:

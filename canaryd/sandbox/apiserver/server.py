@@ -28,16 +28,17 @@ class ApiServer:
     """A Kubernetes API server in memory, on 127.0.0.1, in a thread and an event loop of its own.
 
     `port` 0 takes a free one. `history` is how many changes a watch can go back. Use it as a context
-    manager, or call `start` and `stop`; `stop` ends all watches and forgets nothing that was handed out.
+    manager, or call `start` and `stop`. Started again after a stop it serves the same objects at the same
+    address, as a real one does after a crash.
     """
 
     def __init__(self, port: int = 0, *, history: int = 10_000) -> None:
         self._port = port
         self._core = Core(history)
         self._frontend = Frontend(self._core)
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._ended = asyncio.Event()
+        self._ended: asyncio.Event | None = None
 
     @property
     def port(self) -> int:
@@ -90,13 +91,10 @@ class ApiServer:
         def run() -> None:
             asyncio.set_event_loop(self._loop)
             try:
-                self._loop.run_until_complete(self.serve(started.set))
+                asyncio.run(self.serve(started.set))
             except BaseException as error:  # noqa: BLE001 - handed to the thread that started us
                 failure.append(error)
                 started.set()
-            finally:
-                _cancel_all(self._loop)
-                self._loop.close()
 
         self._thread = threading.Thread(target=run, name="apiserver", daemon=True)
         self._thread.start()
@@ -108,7 +106,7 @@ class ApiServer:
 
     def stop(self) -> None:
         """Stop serving and end all watches; does nothing if it does not run."""
-        if self._thread is None or not self._thread.is_alive():
+        if self._thread is None or self._loop is None or self._ended is None or not self._thread.is_alive():
             return
         self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join()
@@ -121,6 +119,7 @@ class ApiServer:
 
     async def serve(self, ready: Callable[[], None]) -> None:
         """Serve on the running loop until `stop`; calls `ready` once the port is open."""
+        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         runner = web.AppRunner(self._frontend.application(), access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", self._port)
@@ -133,6 +132,7 @@ class ApiServer:
             ready()
             await self._ended.wait()
         finally:
+            collector.close()
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
@@ -154,15 +154,7 @@ class ApiServer:
             function()
             done.set()
 
+        if self._loop is None:
+            raise RuntimeError("the API server does not run")
         self._loop.call_soon_threadsafe(call)
         done.wait(_START_SECONDS)
-
-
-def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-    """End what still waits on the loop, watches above all: a loop that is closed over them complains."""
-    tasks = asyncio.all_tasks(loop)
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-    loop.run_until_complete(loop.shutdown_asyncgens())

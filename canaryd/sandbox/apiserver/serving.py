@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from aiohttp import web
@@ -19,6 +20,7 @@ from canaryd.sandbox.apiserver.streams import LogProvider, serve_log, serve_watc
 Reject = Callable[[RequestInfo], "tuple[int, Json] | None"]
 """Asked before every resource request; an answer is sent instead of doing it."""
 
+_log = logging.getLogger(__name__)
 _LARGEST_BODY = 16 * 1024 * 1024
 _HEALTH = ("/healthz", "/livez", "/readyz")
 
@@ -50,6 +52,12 @@ class Frontend:
             return web.Response(status=error.code, text=error.message)
         except StatusError as error:
             return _response(refusal(error))
+        except ConnectionError:
+            raise  # nobody is left to answer
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets a Status
+            _log.exception("%s %s failed", request.method, request.path)
+            unforeseen = StatusError(500, "InternalError", f"Internal error occurred: {error}")
+            return _response(refusal(unforeseen))
 
     async def _resource(self, request: web.Request, path: ApiPath) -> web.StreamResponse:
         headers = request.headers

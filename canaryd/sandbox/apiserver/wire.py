@@ -70,6 +70,8 @@ def _entries(data: bytes) -> Iterator[tuple[int, Any]]:
             yield number, value
         elif form == 2:
             size, at = _varint(data, at)
+            if at + size > len(data):
+                raise IndexError(at)
             yield number, data[at : at + size]
             at += size
         else:
