@@ -56,7 +56,10 @@ def demo(
     \b
     Exit codes: 0 every scenario ended as it should, 1 one did not, 2 wrong usage.
     """
+    from canaryd.sandbox.load import LoadError
+    from canaryd.sandbox.processes import ProcessError
     from canaryd.sandbox.scenarios import SCENARIOS
+    from canaryd.sandbox.tools import ToolError
 
     if list_:
         for scenario in SCENARIOS.values():
@@ -74,6 +77,9 @@ def demo(
     except KeyboardInterrupt:
         click.echo("stopped; everything is gone", err=True)
         sys.exit(130)
+    except (LoadError, ProcessError, TimeoutError, ToolError) as error:
+        click.echo(f"canaryd demo: {error}", err=True)
+        sys.exit(1)
     sys.exit(0 if expected else 1)
 
 

@@ -10,6 +10,8 @@ from canaryd.cluster.resources import Json
 from canaryd.sandbox.load import Report as LoadReport
 
 ROLES = ("stable", "canary")
+# Envoy's flags of answers that it made itself: no cluster, no healthy endpoint, no route, no connection.
+ENVOYS_OWN = {"NC", "UH", "NR", "UF"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,12 @@ class Report:
         if self.judged_to is None or not falls or self.highest_weight == 0:
             return None
         return round(falls[-1] - self.judged_to, 2)
+
+    @property
+    def envoys_own(self) -> dict[str, int]:
+        """Failures that Envoy made itself because it had nowhere to send to."""
+        kinds = self.unanswered.items()
+        return {kind: count for kind, count in kinds if ENVOYS_OWN & set(kind.replace(",", " ").split())}
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able."""

@@ -38,7 +38,6 @@ from canaryd.sandbox.scenarios import POLICIES, POLICY, SCENARIOS
 
 PLAYS_PER_SANDBOX = 10
 KILL_WITHIN = {"healthy": 80.0, "errors": 40.0}  # seconds; both are under way for longer
-ENVOYS_OWN = ("NC", "UH", "NR", "UF")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +147,7 @@ def _kind(plays: Sequence[Play]) -> dict[str, Any]:
         "seconds": spread([report.seconds for report in reports]),
         "violations": sum(len(report.violations) for report in reports),
         "misrouted": sum(len(report.misrouted) for report in reports),
-        "answers_of_envoy": sum(
-            count
-            for report in reports
-            for what, count in report.unanswered.items()
-            if any(flag in what.split() for flag in ENVOYS_OWN)
-        ),
+        "answers_of_envoy": sum(sum(report.envoys_own.values()) for report in reports),
     }
 
 

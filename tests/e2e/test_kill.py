@@ -45,7 +45,7 @@ def play(rehearsal: Rehearsal, name: str, due: list[float]) -> Report:
     report = rehearsal.play(replace(SCENARIOS[name], timeout=400.0), killer)
     assert report.expected, f"{report}; killed at {killer.killed}"
     assert report.violations == report.misrouted == [], killer.killed
-    assert report.unanswered == {}
+    assert report.envoys_own == {}
     assert len(killer.killed) >= 3
     return report
 

@@ -18,8 +18,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 NORMAL = ("healthy", "errors", "crash", "drift", "latency")
 SLOW = ("superseded", "subtle", "late", "shock", "prometheus-outage")
-# Envoy's own answers are none of the release's doing here; where pods die or are cut off, some are expected.
-NO_ANSWER_IS_ENVOYS = ("healthy", "superseded", "errors", "latency", "subtle", "late", "shock")
 
 
 def check(report: Report) -> None:
@@ -33,8 +31,10 @@ def check(report: Report) -> None:
     assert report.misrouted == []
     assert report.restored, report.left
     assert report.expected
-    if scenario.name in NO_ANSWER_IS_ENVOYS:
+    if scenario.name in ("healthy", "superseded"):
         assert report.unanswered == {}
+    elif scenario.name != "crash":
+        assert report.envoys_own == {}
 
 
 @pytest.mark.parametrize("name", [*NORMAL, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
