@@ -57,14 +57,15 @@ class Played:
         self.temporary = folder / "tmp"
         self.temporary.mkdir()
         env = {**os.environ, "CANARYD_TEST_MARK": self.mark, "TMPDIR": str(self.temporary)}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "canaryd", "demo", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=(folder / "stderr").open("wb"),
-            env=env,
-            text=True,
-            start_new_session=True,
-        )
+        with (folder / "stderr").open("wb") as complaints:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "canaryd", "demo", *arguments],
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                env=env,
+                text=True,
+                start_new_session=True,
+            )
 
     def interrupt(self) -> None:
         """Ctrl-C."""
@@ -188,5 +189,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, seconds: float) -> None:
         time.sleep(0.5)
         run.interrupt()  # an impatient one must not cut the tidying short
         run.process.communicate(timeout=60)
-        assert run.process.returncode == 130, (tmp_path / "stderr").read_text()[-2000:]
+        # Where it hits Python within an exec(), as dataclasses use it, Python ends itself by the signal: a shell
+        # shows 130 for both.
+        assert run.process.returncode in (130, -signal.SIGINT), (tmp_path / "stderr").read_text()[-2000:]
         run.nothing_is_left()
