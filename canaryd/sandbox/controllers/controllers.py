@@ -6,7 +6,7 @@ from typing import Literal
 
 import structlog
 
-from canaryd.cluster.errors import ApiError, Conflict
+from canaryd.cluster.errors import ApiError, Conflict, Forbidden
 from canaryd.cluster.resources import DEPLOYMENTS, ENDPOINTS, PODS, REPLICASETS, SERVICES, Key
 from canaryd.cluster.transport import Api
 from canaryd.sandbox.controllers.cluster import Cluster
@@ -98,6 +98,9 @@ class Controllers:
             try:
                 again = self._sync[kind](key)
             except ApiError as error:
+                if _namespace_ends(error):
+                    self._queue.done(item)
+                    continue
                 if not isinstance(error, Conflict):
                     _log.warning("sync failed", kind=kind, key="/".join(key), error=str(error))
                 self._queue.failed(item)
@@ -160,3 +163,8 @@ class Controllers:
         del old
         if new is None or self._cluster.services.get(key) is not None:
             self._queue.add(("Endpoints", key))
+
+
+def _namespace_ends(error: ApiError) -> bool:
+    """Nothing can be created in a namespace that is being deleted, and soon nothing need be."""
+    return isinstance(error, Forbidden) and "being terminated" in error.message

@@ -98,7 +98,7 @@ def _resolved(port: ServicePort, pod: Pod) -> ServicePort | None:
 
 def _address(pod: Pod) -> Json:
     target = {"kind": "Pod", "namespace": pod.meta.namespace, "name": pod.meta.name, "uid": pod.meta.uid}
-    return {"ip": pod.ip, "nodeName": pod.node, "targetRef": target}
+    return {"ip": pod.ip, **({"nodeName": pod.node} if pod.node else {}), "targetRef": target}
 
 
 def _port_json(port: ServicePort) -> Json:
