@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Literal
 
 from analysis import Interval, Judge, JudgeConfig, Verdict, allocation
@@ -20,6 +21,8 @@ from config.policy import Policy
 # Readings begin before the first judged interval: the first one is only a base line.
 READ = LADDER | PROMOTING | {Stage.CANARY_SUBSET, Stage.CANARY_DESTINATION}
 
+_KEPT = 50  # intervals of one run that may wait for a worker; more means that none comes
+
 
 def judge_config(policy: Policy) -> JudgeConfig:
     """The judge's knobs as the policy has them."""
@@ -30,7 +33,9 @@ def judge_config(policy: Policy) -> JudgeConfig:
 class _Inbox:
     """What was read for one run and not yet decided on."""
 
-    outcome: Outcome | None = None
+    intervals: list[Interval] = field(default_factory=list)  # closed, and not yet in a saved status
+    taken: int = 0  # of these, how many the decision under way has seen
+    blind: Blind | None = None
     rate: float = 0.0
     share: float | None = None
 
@@ -81,81 +86,87 @@ class Measurer:
         }
 
     def measured(self, run: Run, now: float) -> Measured:
-        """What this tick says of `run`; `accept` afterwards, once the run has been saved with it."""
+        """What the ticks since the last decision say of `run`; `accept` once it has been saved with it."""
         if run.stage not in READ or run.policy is None:
             return Measured()
         with self._lock:
-            inbox = self._inboxes.get(run.uid, _Inbox())
-            outcome, rate, share = inbox.outcome, inbox.rate, inbox.share
-        if isinstance(outcome, Blind):
-            if outcome.reason == "NoSeries":
-                return Measured(silent=outcome.because, request_rate=rate)
-            return Measured(blind=f"{outcome.because}", request_rate=rate)
+            inbox = self._inboxes.setdefault(run.uid, _Inbox())
+            inbox.taken = len(inbox.intervals)
+            intervals, blind, rate, share = tuple(inbox.intervals), inbox.blind, inbox.rate, inbox.share
+        if blind is not None and not intervals:
+            if blind.reason == "NoSeries":
+                return Measured(silent=blind.because, request_rate=rate)
+            return Measured(blind=blind.because, request_rate=rate)
         try:
-            return self._evidence(run, outcome if isinstance(outcome, Interval) else None, now, rate, share)
+            return self._evidence(run, intervals, now, rate, share)
         except AnalysisError as error:
             return Measured(blind=str(error), request_rate=rate)
 
     def accept(self, run: Run) -> None:
-        """The interval was used: it must not count twice."""
+        """The intervals were used: they must not count twice."""
         with self._lock:
             inbox = self._inboxes.get(run.uid)
-            if inbox is not None and isinstance(inbox.outcome, Interval):
-                inbox.outcome = None
+            if inbox is not None:
+                del inbox.intervals[: inbox.taken]
+                inbox.taken = 0
 
     def _evidence(
-        self, run: Run, interval: Interval | None, now: float, rate: float, share: float | None
+        self, run: Run, intervals: Sequence[Interval], now: float, rate: float, share: float | None
     ) -> Measured:
         assert run.policy is not None
         config = judge_config(run.policy)
         judge = Judge(config)
-        fresh = interval is not None and run.stage in (Stage.JUDGE, Stage.CONFIRM)
+        judging = run.stage in (Stage.JUDGE, Stage.CONFIRM)
+        intervals = intervals if judging else ()
         watched = run.stage is Stage.CONFIRM or run.wanted.traffic.weight > run.policy.last_judged
         evidence = run.evidence if run.evidence is not None else judge.start()
-        if fresh and not watched and interval is not None:
-            evidence = judge.update(evidence, interval)
+        if not watched:
+            evidence = reduce(judge.update, intervals, evidence)
         late = now - run.created > run.policy.deadline
-        wealth, misallocated = _allocated(run, interval if fresh else None, share)
+        wealth, misallocated = _allocated(run, intervals, share)
         measured = Measured(
             evidence=evidence,
             allocation=wealth,
             misallocated=misallocated,
             verdict=judge.verdict(evidence, deadline_passed=late) if evidence.intervals else None,
-            fresh=fresh,
-            judged_to=interval.end if fresh and interval is not None else None,
+            fresh=bool(intervals),
+            judged_to=intervals[-1].end if intervals else None,
             seen_share=share,
             request_rate=rate,
         )
-        return self._watched(run, interval if fresh else None, config, measured) if watched else measured
+        return _watch(run, intervals, config, measured) if watched else measured
 
-    def _watched(
-        self, run: Run, interval: Interval | None, config: JudgeConfig, measured: Measured
-    ) -> Measured:
-        """Above the last judged rung, and after promotion: against limits learned while there was a baseline."""
-        assert measured.evidence is not None
-        watch = Watch(config)
-        state = run.watched if run.watched is not None else watch.start(watch.learn(measured.evidence))
-        if interval is not None:
-            arm: Literal["canary", "baseline"] = "baseline" if run.stage is Stage.CONFIRM else "canary"
-            state = watch.update(state, interval, arm=arm)
-        return replace(
-            measured, verdict=_without_decision(measured.verdict), watched=state, watch=watch.check(state)
-        )
+
+def _watch(run: Run, intervals: Sequence[Interval], config: JudgeConfig, measured: Measured) -> Measured:
+    """Above the last judged rung, and after promotion: against limits learned while there was a baseline."""
+    assert measured.evidence is not None
+    watch = Watch(config)
+    state = run.watched if run.watched is not None else watch.start(watch.learn(measured.evidence))
+    arm: Literal["canary", "baseline"] = "baseline" if run.stage is Stage.CONFIRM else "canary"
+    for interval in intervals:
+        state = watch.update(state, interval, arm=arm)
+    return replace(
+        measured, verdict=_without_decision(measured.verdict), watched=state, watch=watch.check(state)
+    )
 
 
 def _allocated(
-    run: Run, interval: Interval | None, seen: float | None
+    run: Run, intervals: Sequence[Interval], seen: float | None
 ) -> tuple[allocation.Wealth | None, str]:
     """Does the mesh split as it was told?"""
     if run.stage is not Stage.JUDGE:
         return None, ""
     wealth, share = run.allocation or allocation.start(), run.wanted.traffic.weight / 100
-    if interval is not None:
-        canary = sum(c.requests for c in interval.canary.values())
-        total = canary + sum(c.requests for c in interval.baseline.values())
-        wealth = allocation.update(wealth, share, canary, total)
+    for interval in intervals:
+        wealth = allocation.update(wealth, share, *_requests(interval))
     finding = allocation.judge(wealth, share, seen or 0.0)
     return wealth, finding.because if finding else ""
+
+
+def _requests(interval: Interval) -> tuple[int, int]:
+    """Requests of the canary, and of both arms."""
+    canary = sum(c.requests for c in interval.canary.values())
+    return canary, canary + sum(c.requests for c in interval.baseline.values())
 
 
 def _without_decision(verdict: Verdict | None) -> Verdict | None:
@@ -164,10 +175,12 @@ def _without_decision(verdict: Verdict | None) -> Verdict | None:
 
 
 def _receive(inbox: _Inbox, outcome: Outcome) -> None:
-    inbox.outcome = outcome
+    inbox.blind = outcome if isinstance(outcome, Blind) else None
+    if isinstance(outcome, Interval):
+        inbox.intervals.append(outcome)
+        del inbox.intervals[:-_KEPT]
     interval = outcome if isinstance(outcome, Interval) else getattr(outcome, "interval", None)
     if isinstance(interval, Interval):
-        canary = sum(c.requests for c in interval.canary.values())
-        total = canary + sum(c.requests for c in interval.baseline.values())
+        canary, total = _requests(interval)
         inbox.rate = total / (interval.end - interval.start)
         inbox.share = canary / total if total else None

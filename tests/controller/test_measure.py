@@ -1,0 +1,108 @@
+"""Readings become evidence once: none is lost while a worker is busy, none counts twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from analysis import Counts, Interval
+from analysis.intervals import Blind, Outcome, Pending, RunQuery
+from canaryd.controller.measure import Measurer
+from canaryd.domain.model import Arm, Form, Run, Stage, Target, Traffic, Wanted
+from config import Policy
+
+
+class Script:
+    """Gives the outcomes it was told to, one per tick."""
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self.outcomes = list(outcomes)
+
+    def tick(self, runs: Sequence[RunQuery], at: float) -> Mapping[str, Outcome]:
+        return {run.run_id: self.outcomes.pop(0) for run in runs}
+
+
+class NoPods:
+    def pods_of_canary(self, namespace: str, revision: str) -> list[dict[str, Any]]:
+        return []
+
+
+def interval(second: int, errors: int = 1) -> Interval:
+    return Interval(second, second + 1, 0.1, {"c": Counts(30, errors)}, {"b": Counts(270, 3)})
+
+
+@pytest.fixture
+def run() -> Run:
+    return Run(
+        "shop",
+        "checkout-1",
+        Target("shop", "checkout", "u"),
+        "rev",
+        created=0.0,
+        uid="run-1",
+        stage=Stage.JUDGE,
+        policy=Policy(),
+        stable=Arm("checkout", "old", {}, "checkout-abc"),
+        wanted=Wanted(traffic=Traffic(Form.SPLIT, 10)),
+        judged_since=0.0,
+        step=3,
+    )
+
+
+def measurer(*outcomes: Outcome) -> Measurer:
+    return Measurer(cast(Any, Script(*outcomes)), cast(Any, NoPods()))
+
+
+def test_intervals_wait_for_a_busy_worker(run: Run) -> None:
+    measure = measurer(interval(1), Pending("NoScrape", "no new scrape"), interval(3))
+    for at in range(3):
+        measure.read([run], float(at))
+    measured = measure.measured(run, 4.0)
+    assert measured.evidence is not None and measured.evidence.intervals == 2
+    assert (measured.fresh, measured.judged_to) == (True, 4)
+
+
+def test_an_interval_counts_once(run: Run) -> None:
+    measure = measurer(interval(1))
+    measure.read([run], 1.0)
+    first = measure.measured(run, 2.0)
+    run = replace(run, evidence=first.evidence)
+    measure.accept(run)
+    again = measure.measured(run, 3.0)
+    assert again.evidence == first.evidence
+    assert not again.fresh
+
+
+def test_a_decision_that_could_not_be_saved_sees_its_interval_again(run: Run) -> None:
+    measure = measurer(interval(1))
+    measure.read([run], 1.0)
+    assert measure.measured(run, 2.0).evidence == measure.measured(run, 2.1).evidence
+
+
+def test_what_comes_while_a_decision_is_saved_is_kept(run: Run) -> None:
+    measure = measurer(interval(1), interval(2))
+    measure.read([run], 1.0)
+    first = measure.measured(run, 2.0)
+    measure.read([run], 2.0)
+    run = replace(run, evidence=first.evidence)
+    measure.accept(run)
+    second = measure.measured(run, 3.0)
+    assert second.evidence is not None and second.evidence.intervals == 2
+
+
+def test_no_series_is_silence_and_everything_else_is_blindness(run: Run) -> None:
+    measure = measurer(Blind("NoSeries", "never a request"), Blind("PrometheusDown", "refused"))
+    measure.read([run], 1.0)
+    assert measure.measured(run, 1.0).silent == "never a request"
+    measure.read([run], 2.0)
+    assert measure.measured(run, 2.0).blind == "refused"
+
+
+def test_a_share_that_is_not_the_configured_one_is_found(run: Run) -> None:
+    wrong = Interval(1, 2, 0.1, {"c": Counts(900, 9)}, {"b": Counts(2100, 21)})
+    measure = measurer(wrong)
+    measure.read([run], 1.0)
+    assert "given 10 % and gets 30.0 %" in measure.measured(run, 2.0).misallocated
