@@ -87,7 +87,8 @@ class Controllers:
         for view in self._views:
             view.stop()
         for worker in self._workers:
-            worker.join()
+            if worker.ident is not None:  # it was started
+                worker.join()
 
     def _work(self) -> None:
         while not all(view.wait(_LOOK) for view in self._views):

@@ -8,6 +8,8 @@ from canaryd.sandbox.node.environment import executable
 from canaryd.sandbox.node.process import LogRing, RunningProcess
 from canaryd.sandbox.node.spec import Action, Container, Exec, HttpGet, Probe, Sleep, TcpSocket, Unsupported
 
+_EAGER, _EAGER_PERIOD = 20, 0.25  # the first probes of what is not ready yet, and the seconds between them
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -84,8 +86,12 @@ class Prober:
 
     async def watch(self, verdict: Callable[[bool, str], Awaitable[None]], *, healthy: bool) -> None:
         """Probes for ever. Calls `verdict(healthy, why)` each time that successThreshold successes or
-        failureThreshold failures in a row turn it away from `healthy`, where it begins."""
-        run = 0
+        failureThreshold failures in a row turn it away from `healthy`, where it begins.
+
+        What begins unhealthy is looked at more often than it asks for at first: periods are whole seconds in
+        the API, and processes are up in a tenth of one.
+        """
+        run, eager = 0, 0 if healthy else _EAGER
         await asyncio.sleep(self._probe.initial_delay)
         while True:
             why = await attempt(self._probe.action, self._target, self._probe.timeout)
@@ -93,7 +99,9 @@ class Prober:
             if run >= (self._probe.failure_threshold if healthy else self._probe.success_threshold):
                 healthy, run = not healthy, 0
                 await verdict(healthy, why)
-            await asyncio.sleep(self._probe.period)
+                eager = 0
+            await asyncio.sleep(min(self._probe.period, _EAGER_PERIOD) if eager else self._probe.period)
+            eager = max(0, eager - 1)
 
     async def until_success(self) -> str:
         """Probes until success, and returns ""; or until failureThreshold failures, and returns the last."""
