@@ -10,6 +10,8 @@ from canaryd.sandbox.controllers.model import Deployment, ReplicaSet
 from canaryd.sandbox.controllers.network import Endpoints, Pod, Service
 from canaryd.sandbox.controllers.view import View
 
+MANAGER = "sandbox-controllers"  # who wrote it, in metadata.managedFields and in events
+
 
 @dataclass(frozen=True, slots=True)
 class Cluster:

@@ -9,7 +9,7 @@ import structlog
 from canaryd.cluster.errors import ApiError, Conflict, Forbidden
 from canaryd.cluster.resources import DEPLOYMENTS, ENDPOINTS, PODS, REPLICASETS, SERVICES, Key
 from canaryd.cluster.transport import Api
-from canaryd.sandbox.controllers.cluster import Cluster
+from canaryd.sandbox.controllers.cluster import MANAGER, Cluster
 from canaryd.sandbox.controllers.deployments import DeploymentController
 from canaryd.sandbox.controllers.endpoints import EndpointsController
 from canaryd.sandbox.controllers.events import EventRecorder
@@ -48,7 +48,7 @@ class Controllers:
         self._queue: KeyedQueue[tuple[Kind, Key]] = KeyedQueue()
         self._cluster = cluster = Cluster(
             api=api,
-            events=EventRecorder(api, "sandbox-controllers"),
+            events=EventRecorder(api, MANAGER),
             now=lambda: datetime.now(UTC),
             deployments=View(
                 api, DEPLOYMENTS, parse=parse_deployment, on_change=self._deployment, namespace=namespace

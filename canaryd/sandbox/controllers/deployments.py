@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from canaryd.cluster.errors import AlreadyExists, ApiError, NotFound
 from canaryd.cluster.resources import DEPLOYMENTS, REPLICASETS, Json, Key
 from canaryd.sandbox.controllers import progress, revisions, rollout
-from canaryd.sandbox.controllers.cluster import Cluster
+from canaryd.sandbox.controllers.cluster import MANAGER, Cluster
 from canaryd.sandbox.controllers.events import About
 from canaryd.sandbox.controllers.model import Deployment, DeploymentStatus, ReplicaSet, parse_replica_set
 from canaryd.sandbox.controllers.ownership import Claims
@@ -195,7 +195,9 @@ class DeploymentController:
             self._cluster.replica_sets.removed(rs)
 
     def _patch(self, family: _Family, rs: ReplicaSet, patch: Json) -> ReplicaSet:
-        raw = self._cluster.api.patch(REPLICASETS, rs.meta.namespace, rs.meta.name, patch)
+        raw = self._cluster.api.patch(
+            REPLICASETS, rs.meta.namespace, rs.meta.name, patch, field_manager=MANAGER
+        )
         written = self._cluster.replica_sets.wrote(raw)
         family.put(written)
         return written
@@ -206,7 +208,7 @@ class DeploymentController:
         if meta.annotations.get(revisions.REVISION) == revision:
             return
         patch = {"metadata": {"annotations": {revisions.REVISION: revision}}}
-        raw = self._cluster.api.patch(DEPLOYMENTS, meta.namespace, meta.name, patch)
+        raw = self._cluster.api.patch(DEPLOYMENTS, meta.namespace, meta.name, patch, field_manager=MANAGER)
         annotations = {**meta.annotations, revisions.REVISION: revision}
         self._cluster.deployments.wrote(raw)
         family.deployment = replace(family.deployment, meta=replace(meta, annotations=annotations))
@@ -225,8 +227,14 @@ class DeploymentController:
         if status == deployment.status:
             return
         meta = deployment.meta
-        patch = {"status": progress.status_json(status)}
-        raw = self._cluster.api.patch(DEPLOYMENTS, meta.namespace, meta.name, patch, subresource="status")
+        raw = self._cluster.api.patch(
+            DEPLOYMENTS,
+            meta.namespace,
+            meta.name,
+            {"status": progress.status_json(status)},
+            subresource="status",
+            field_manager=MANAGER,
+        )
         self._cluster.deployments.wrote(raw)
         family.deployment = replace(deployment, status=status)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from canaryd.cluster.errors import NotFound
 from canaryd.cluster.resources import ENDPOINTS, Json, Key
-from canaryd.sandbox.controllers.cluster import Cluster
+from canaryd.sandbox.controllers.cluster import MANAGER, Cluster
 from canaryd.sandbox.controllers.network import Pod, Service, ServicePort
 
 
@@ -37,7 +37,7 @@ class EndpointsController:
         else:
             gone: Json = {name: None for name in known.meta.labels if name not in labels}
             body["metadata"]["labels"] = {**labels, **gone}
-            raw = self._cluster.api.patch(ENDPOINTS, meta.namespace, meta.name, body)
+            raw = self._cluster.api.patch(ENDPOINTS, meta.namespace, meta.name, body, field_manager=MANAGER)
         self._cluster.endpoints.wrote(raw)
 
     def _remove(self, key: Key) -> None:

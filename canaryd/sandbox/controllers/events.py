@@ -61,7 +61,7 @@ class EventRecorder:
         now = format_time(datetime.now(UTC))
         if said["count"] > 1:
             again = {"count": said["count"], "lastTimestamp": now}
-            self._api.patch(EVENTS, about.namespace, name, again)
+            self._api.patch(EVENTS, about.namespace, name, again, field_manager=self._component)
             return
         event: Json = {
             "apiVersion": "v1",

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from canaryd.cluster.errors import Invalid, NotFound
 from canaryd.cluster.resources import Json, Resource
 from canaryd.cluster.transport import Api
+from canaryd.sandbox.controllers.cluster import MANAGER
 from canaryd.sandbox.controllers.model import Meta, OwnerRef, Selector
 from canaryd.sandbox.controllers.view import T, View
 
@@ -60,7 +61,9 @@ class Claims:
         """Returns None where the object is gone. Raises Conflict where it has changed."""
         meta = {"resourceVersion": str(value.meta.version), "ownerReferences": [o.json() for o in owners]}
         try:
-            raw = self._api.patch(self._owned, value.meta.namespace, value.meta.name, {"metadata": meta})
+            raw = self._api.patch(
+                self._owned, value.meta.namespace, value.meta.name, {"metadata": meta}, field_manager=MANAGER
+            )
         except (NotFound, Invalid):
             return None
         return view.wrote(raw)

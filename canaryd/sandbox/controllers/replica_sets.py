@@ -5,7 +5,7 @@ from dataclasses import replace
 from canaryd.cluster.errors import ApiError, NotFound
 from canaryd.cluster.resources import PODS, REPLICASETS, Json, Key
 from canaryd.sandbox.controllers import ranking
-from canaryd.sandbox.controllers.cluster import Cluster
+from canaryd.sandbox.controllers.cluster import MANAGER, Cluster
 from canaryd.sandbox.controllers.events import About, EventType
 from canaryd.sandbox.controllers.model import Condition, ReplicaSet, ReplicaSetStatus
 from canaryd.sandbox.controllers.network import Pod
@@ -133,7 +133,12 @@ class ReplicaSetController:
             **{name: count or None for name, count in counts.items()},
         }
         raw = self._cluster.api.patch(
-            REPLICASETS, rs.meta.namespace, rs.meta.name, {"status": patch}, subresource="status"
+            REPLICASETS,
+            rs.meta.namespace,
+            rs.meta.name,
+            {"status": patch},
+            subresource="status",
+            field_manager=MANAGER,
         )
         self._cluster.replica_sets.wrote(raw)
 

@@ -80,7 +80,9 @@ class View(Generic[T]):
         """Takes the server's answer to a write. Returns it parsed."""
         value = self._parse(raw)
         with self._lock:
-            if value.meta.uid not in self._gone:
+            known = self._written.get(value.meta.key)
+            stale = known is not None and known[0].meta.version > value.meta.version
+            if value.meta.uid not in self._gone and not stale:
                 self._written[value.meta.key] = (value, self._clock() + _FORGOTTEN)
         return value
 

@@ -24,6 +24,7 @@ from canaryd.sandbox.node.spec import PodSpec, parse_pod
 
 T = TypeVar("T")
 
+_MANAGER = "sandbox-node"  # who wrote it, in metadata.managedFields and in events
 _log = structlog.get_logger()
 
 
@@ -49,7 +50,7 @@ class Node:
         self._max_pods = max_pods
         self._lead = termination_lead
         self._network = LoopbackNetwork()
-        self._events = EventRecorder(api, "sandbox-node")
+        self._events = EventRecorder(api, _MANAGER)
         self._calls = ThreadPoolExecutor(max_workers=2, thread_name_prefix="node-api")
         self._pods = Reflector(api, PODS, parse=parse_pod, on_change=self._pod_changed, namespace=namespace)
         self._thread = threading.Thread(target=self._main, name="node", daemon=True)
@@ -94,7 +95,11 @@ class Node:
     async def publish(self, pod: PodSpec, status: Json) -> None:
         """Writes the pod's status. Raises ApiError."""
         patch = {"metadata": {"uid": pod.uid}, "status": status}
-        await self._call(lambda: self._api.patch(PODS, pod.namespace, pod.name, patch, subresource="status"))
+        await self._call(
+            lambda: self._api.patch(
+                PODS, pod.namespace, pod.name, patch, subresource="status", field_manager=_MANAGER
+            )
+        )
 
     async def remove(self, pod: PodSpec) -> None:
         """Deletes the pod for good. Raises ApiError, but not where the pod is gone already."""
@@ -118,7 +123,7 @@ class Node:
             self._api.create(PODS, pod.namespace, binding, subresource="binding")
         except NotServed:  # the sandbox's API server lets nodeName be written instead
             patch = {"metadata": {"uid": pod.uid}, "spec": {"nodeName": self.name}}
-            self._api.patch(PODS, pod.namespace, pod.name, patch)
+            self._api.patch(PODS, pod.namespace, pod.name, patch, field_manager=_MANAGER)
 
     def record(self, pod: PodSpec, kind: EventType, reason: str, message: str) -> None:
         """Takes an event of the pod."""
