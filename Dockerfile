@@ -18,6 +18,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY analysis analysis
 COPY canaryd canaryd
 COPY config config
+COPY deploy/crd deploy/crd
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && /opt/canaryd/bin/pip install --no-deps --no-index /wheels/*.whl \
     && /opt/canaryd/bin/pip check \
