@@ -29,7 +29,7 @@ class EventRecorder:
         now = time.time()
         body = {
             "metadata": {
-                "name": f"{meta['name'][:200]}.{secrets.token_hex(6)}",
+                "name": f"{meta['name'][:200].rstrip('-.')}.{secrets.token_hex(6)}",
                 "namespace": meta["namespace"],
             },
             "involvedObject": {
