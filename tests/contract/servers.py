@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import tempfile
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,9 +61,9 @@ class Server:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         if "certificate-authority-data" not in cluster:
             return urllib3.PoolManager(), cluster["server"], headers
-        with tempfile.NamedTemporaryFile(suffix=".crt", delete=False) as file:
-            file.write(base64.b64decode(cluster["certificate-authority-data"]))
-        return urllib3.PoolManager(ca_certs=file.name), cluster["server"], headers
+        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+        context = ssl.create_default_context(cadata=authority)
+        return urllib3.PoolManager(ssl_context=context), cluster["server"], headers
 
     def ask(
         self,

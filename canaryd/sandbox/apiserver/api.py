@@ -15,6 +15,7 @@ from canaryd.sandbox.apiserver.deletion import Deleted, DeleteOptions, delete
 from canaryd.sandbox.apiserver.discovery import subresources
 from canaryd.sandbox.apiserver.kinds import REVIEWS, ResourceType
 from canaryd.sandbox.apiserver.negotiate import Form, negotiate
+from canaryd.sandbox.apiserver.patches import APPLY_PATCH
 from canaryd.sandbox.apiserver.paths import RequestInfo
 from canaryd.sandbox.apiserver.present import Presenter
 from canaryd.sandbox.apiserver.reading import Reader
@@ -101,7 +102,7 @@ class ResourceApi:
             case "update" if info.path.name:
                 written = self._writes.update(resource, self._body(info, data), info)
             case "patch" if info.path.name:
-                written = self._writes.patch(resource, self._patch_body(data), info)
+                written = self._writes.patch(resource, self._patch_body(info, data), info)
             case _:
                 raise errors.method_not_allowed()
         return self._written(resource, written, info)
@@ -118,9 +119,9 @@ class ResourceApi:
         return decode(info.content_type, data)
 
     @staticmethod
-    def _patch_body(data: bytes) -> Any:
+    def _patch_body(info: RequestInfo, data: bytes) -> Any:
         try:
-            return json.loads(data)
+            return {} if info.content_type == APPLY_PATCH else json.loads(data)
         except ValueError as error:
             raise errors.bad_request(f"error decoding patch: {error}") from error
 
@@ -168,7 +169,7 @@ class ResourceApi:
     def _scale(self, resource: ResourceType, info: RequestInfo, data: bytes) -> Answer:
         found = self._found(resource, info)
         if info.verb in ("update", "patch"):
-            change = self._patch_body(data) if info.verb == "patch" else self._body(info, data)
+            change = self._patch_body(info, data) if info.verb == "patch" else self._body(info, data)
             body = scale.scaled(resource, found, change, info)
             found = self._writes.replace(resource, found, body, info).snapshot
         elif info.verb != "get":

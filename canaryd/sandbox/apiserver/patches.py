@@ -64,5 +64,8 @@ def apply_patch(content_type: str, resource: ResourceType, document: Json, patch
         return patched
     if content_type == STRATEGIC_PATCH and not resource.custom:
         return strategic_merge(resource.kind, document, patch)
+    if content_type == APPLY_PATCH:
+        why = "server-side apply is not served here; apply from the client"
+        raise StatusError(415, "UnsupportedMediaType", why)
     accepted = [JSON_PATCH, MERGE_PATCH] + ([] if resource.custom else [STRATEGIC_PATCH])
     raise unsupported_media(accepted)

@@ -90,7 +90,8 @@ class Reader:
             revision, start = json.loads(base64.urlsafe_b64decode(token))
         except ValueError:
             raise bad_request("invalid continue token: continue key is not valid") from None
-        items = self._paged.get((revision, self._scope(info)))
+        known = revision >= self._store.compacted
+        items = self._paged.get((revision, self._scope(info))) if known else None
         if items is None:
             raise expired(
                 "The provided continue parameter is too old to display a consistent list result. "

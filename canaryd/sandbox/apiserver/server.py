@@ -120,7 +120,10 @@ class ApiServer:
     async def serve(self, ready: Callable[[], None]) -> None:
         """Serve on the running loop until `stop`; calls `ready` once the port is open."""
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        runner = web.AppRunner(self._frontend.application(), access_log=None, shutdown_timeout=0.1)
+        # Cancelling a handler whose client has left ends watches that nothing happens on.
+        runner = web.AppRunner(
+            self._frontend.application(), access_log=None, shutdown_timeout=0.1, handler_cancellation=True
+        )
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", self._port)
         collector = GarbageCollector(self._core)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from canaryd.cluster.resources import Key
 from canaryd.sandbox.apiserver import errors
 from canaryd.sandbox.apiserver.core import Core
 from canaryd.sandbox.apiserver.errors import StatusError, bad_request
@@ -83,25 +85,36 @@ async def serve_log(
     if provider is None:
         raise StatusError(501, "NotImplemented", "no log provider is set: nothing runs pods here")
 
-    async def read(tail: int | None) -> str:
-        return await asyncio.to_thread(provider, *key, container, info.flag("previous"), tail)
+    async def read(tail: int | None) -> bytes:
+        return (await asyncio.to_thread(provider, *key, container, info.flag("previous"), tail)).encode()
 
+    follow, tail = info.flag("follow"), info.number("tailLines")
+    whole = await read(None if follow else tail)
+    text = b"".join(whole.splitlines(keepends=True)[-tail:]) if follow and tail else whole
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-    text = await read(info.number("tailLines"))
     await response.prepare(request)
-    await response.write(text.encode())
-    if not info.flag("follow"):
-        return response
-    seen = len(await read(None))
-    try:
-        while core.store.get("pods", key) is not None:
-            await asyncio.sleep(_FOLLOW_SECONDS)
-            whole = await read(None)
-            await response.write(whole[min(seen, len(whole)) :].encode())
-            seen = len(whole)
-    except ConnectionError:
-        pass  # the reader has seen enough
+    await response.write(text[: info.number("limitBytes") or len(text)])
+    if follow:
+        with contextlib.suppress(ConnectionError):  # the reader has seen enough
+            await _follow(response, len(whole), lambda: read(None), lambda: _is_over(core, key))
     return response
+
+
+async def _follow(
+    response: web.StreamResponse, shown: int, read: Callable[[], Awaitable[bytes]], over: Callable[[], bool]
+) -> None:
+    last = False
+    while not last:
+        await asyncio.sleep(_FOLLOW_SECONDS)
+        last = over()  # asked before reading: what was written until the end is shown
+        text = await read()
+        await response.write(text[min(shown, len(text)) :])
+        shown = len(text)
+
+
+def _is_over(core: Core, key: Key) -> bool:
+    found = core.store.get("pods", key)
+    return found is None or (found.body.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def _container(info: RequestInfo, names: list[str]) -> str:

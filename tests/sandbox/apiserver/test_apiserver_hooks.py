@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +177,57 @@ def test_forgotten_version_is_an_expired_watch(server: ApiServer, api: Api) -> N
         list(api.watch(CONFIGMAPS, "default", resource_version=since, timeout_seconds=5))
 
 
+def test_forgotten_page_is_gone(server: ApiServer, api: Api) -> None:
+    for name in ("a", "b", "c"):
+        api.create(CONFIGMAPS, "default", _map(name))
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+
+    def page(token: str) -> tuple[int, Json]:
+        connection.request("GET", f"/api/v1/namespaces/default/configmaps?limit=1&continue={token}")
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+
+    token = page("")[1]["metadata"]["continue"]
+    api.delete(CONFIGMAPS, "default", "a")
+    assert page(token)[1]["items"][0]["metadata"]["name"] == "b"
+    server.compact()
+    status, body = page(token)
+    connection.close()
+    assert (status, body["reason"]) == (410, "Expired")
+
+
+def test_followed_log_ends_with_the_pod(server: ApiServer, api: Api) -> None:
+    lines = ["one"]
+    api.create(PODS, "default", {**_POD, "spec": {"containers": [{"name": "a", "image": "x"}]}})
+    server.set_log_provider(lambda *_: "".join(f"{line}\n" for line in lines))
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.request("GET", "/api/v1/namespaces/default/pods/p/log?follow=true")
+    response = connection.getresponse()
+    assert response.readline() == b"one\n"
+    lines.append("two")
+    assert response.readline() == b"two\n"
+    lines.append("three")
+    api.patch(PODS, "default", "p", {"status": {"phase": "Failed"}}, subresource="status")
+    assert response.read() == b"three\n"
+    connection.close()
+
+
+def test_watch_of_a_client_that_left_is_forgotten(server: ApiServer, api: Api) -> None:
+    """Nothing need happen for it: a quiet kind would keep dead watches otherwise."""
+    listeners = server._core.store._listeners
+    before = len(listeners)
+    with api.watch(CONFIGMAPS, resource_version="1", timeout_seconds=60):
+        _await(lambda: len(listeners) == before + 1)
+    _await(lambda: len(listeners) == before)
+
+
+def _await(check: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_history_is_bounded(server: ApiServer, api: Api) -> None:
     _, since = api.list(CONFIGMAPS, "default")
     api.create(CONFIGMAPS, "default", _map("a"))
@@ -237,10 +290,7 @@ def test_collector_knows_owners_from_before_a_restart(server: ApiServer, api: Ap
     server.stop()
     server.start()
     api.delete(CONFIGMAPS, "default", "parent")
-    deadline = time.monotonic() + 30
-    while api.list(CONFIGMAPS, "default", fields="metadata.name=child")[0]:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    _await(lambda: not api.list(CONFIGMAPS, "default", fields="metadata.name=child")[0])
 
 
 def test_two_servers_at_once(tmp_path: Path) -> None:

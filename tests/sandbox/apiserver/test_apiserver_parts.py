@@ -268,4 +268,4 @@ def test_apply_patches_are_refused_clearly(server: ApiServer) -> None:
     _ask(server, "POST", "/api/v1/namespaces/default/configmaps", {"metadata": {"name": "applied"}})
     path = "/api/v1/namespaces/default/configmaps/applied?fieldManager=x"
     status, found, _ = _ask(server, "PATCH", path, {}, **{"Content-Type": "application/apply-patch+yaml"})
-    assert status == 415 and "application/merge-patch+json" in found["message"]
+    assert status == 415 and "server-side apply is not served here" in found["message"]

@@ -16,6 +16,8 @@ from canaryd.sandbox.apiserver.store import Store
 from canaryd.sandbox.apiserver.strategic import strategic_merge
 from canaryd.sandbox.apiserver.watching import Watch
 
+_unhurried = settings(deadline=None)  # the machine may be busy
+
 _NAMES = st.sampled_from(["a", "b", "c"])
 _COLORS = st.sampled_from(["red", "green", ""])
 _STEPS = st.lists(st.tuples(_NAMES, _COLORS, st.booleans()), max_size=30)
@@ -36,6 +38,7 @@ def _state(store: Store, selection: Selection) -> dict[str, Json]:
     return {key[1]: s.body for key, s in store.all("ts") if selection.matches(s.body)}
 
 
+@_unhurried
 @given(before=_STEPS, after=_STEPS, selector=st.sampled_from(["", "color=red", "color!=red", "color"]))
 def test_a_list_and_the_watch_after_it_make_the_present(
     before: list[tuple[str, str, bool]], after: list[tuple[str, str, bool]], selector: str
@@ -61,6 +64,7 @@ def test_a_list_and_the_watch_after_it_make_the_present(
     asyncio.run(run())
 
 
+@_unhurried
 @given(steps=_STEPS, selector=st.sampled_from(["", "color=red", "!color"]))
 def test_watching_live_and_afterwards_show_the_same(
     steps: list[tuple[str, str, bool]], selector: str
@@ -102,7 +106,7 @@ def _owned(fields: Json, path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
     return leaves
 
 
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 @given(writes=st.lists(st.tuples(st.sampled_from(["x", "y", "z"]), _SPECS), min_size=1, max_size=6))
 def test_each_field_belongs_to_the_one_that_last_changed_it(writes: list[tuple[str, Json]]) -> None:
     body: Json | None = None
@@ -146,6 +150,7 @@ def _difference(old: Json, new: Json) -> Json:
     return patch
 
 
+@_unhurried
 @given(old=_DOCUMENTS, new=_DOCUMENTS)
 def test_merging_the_difference_makes_the_new_document(old: Json, new: Json) -> None:
     patch = _difference(old, new)
@@ -157,6 +162,7 @@ _CONTAINERS = st.lists(
 )
 
 
+@_unhurried
 @given(old=_CONTAINERS, patch=_CONTAINERS, order=st.permutations("abcdef"))
 def test_strategic_merge_of_containers(
     old: list[tuple[str, int]], patch: list[tuple[str, int]], order: list[str]
