@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-# Slow enough that a busy machine does not look like a slow version: 0.3 % take longer than 250 ms, a bound of
-# Istio's histogram.
+# Slow enough that a busy machine does not look like a slow version. 1.4 % take longer than 250 ms, a bound of
+# Istio's histogram: the judge compares only at bounds that the first few hundred requests exceed.
 BASE: Mapping[str, str] = MappingProxyType(
-    {"ERROR_RATE": "0.01", "LATENCY_MEDIAN_MS": "60", "LATENCY_SIGMA": "0.52"}
+    {"ERROR_RATE": "0.01", "LATENCY_MEDIAN_MS": "80", "LATENCY_SIGMA": "0.52"}
 )
 POLICY = "demo"
 # Steps of seconds instead of minutes, and tolerances that some ten thousand requests can decide.
