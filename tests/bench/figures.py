@@ -15,6 +15,7 @@ import contextlib
 import datetime as dt
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import random
@@ -29,6 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import structlog
 from scipy.stats import beta
 
 from canaryd.sandbox.cluster import Sandbox
@@ -211,6 +213,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     """0 when every release ended as it should and no invariant was broken."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     asked, began, stage, plays = arguments(), time.monotonic(), Stage(), list[Play]()
     where = conditions()
     try:
