@@ -171,6 +171,19 @@ def test_a_crash_at_start() -> None:
         assert client.process.wait(20) == 1
 
 
+def test_it_listens_after_its_start_delay_and_may_be_stopped_before() -> None:
+    began = time.monotonic()
+    with app(START_DELAY="0.5") as client:
+        assert time.monotonic() - began >= 0.5
+        assert client.get().status == 200
+    settings = {"PATH": os.environ["PATH"], "START_DELAY": "60"}
+    command = [sys.executable, "-m", "canaryd.sandbox.app"]
+    with subprocess.Popen(command, env=settings, stderr=subprocess.PIPE) as process:
+        time.sleep(0.5)
+        process.terminate()
+        assert process.wait(20) in (0, -signal.SIGTERM)  # the latter where it had not begun to listen for it
+
+
 def test_wrong_settings_end_it_with_a_word() -> None:
     with app(ERROR_RATE="often") as client:
         assert client.process.wait(20) == 2

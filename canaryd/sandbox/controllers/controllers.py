@@ -6,7 +6,7 @@ from typing import Literal
 
 import structlog
 
-from canaryd.cluster.errors import ApiError, Conflict, Forbidden
+from canaryd.cluster.errors import ApiError, Conflict, Forbidden, NotFound
 from canaryd.cluster.resources import DEPLOYMENTS, ENDPOINTS, PODS, REPLICASETS, SERVICES, Key
 from canaryd.cluster.transport import Api
 from canaryd.sandbox.controllers.cluster import MANAGER, Cluster
@@ -102,7 +102,7 @@ class Controllers:
                 if _namespace_ends(error):
                     self._queue.done(item)
                     continue
-                if not isinstance(error, Conflict):
+                if not isinstance(error, Conflict | NotFound):  # somebody was faster; the watch will tell
                     _log.warning("sync failed", kind=kind, key="/".join(key), error=str(error))
                 self._queue.failed(item)
             except Exception:  # noqa: BLE001 - the worker outlives whatever one object brings

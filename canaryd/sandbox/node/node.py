@@ -29,7 +29,7 @@ _log = structlog.get_logger()
 
 
 class Node:
-    """A scheduler, a kubelet and a container runtime in one.
+    """A scheduler, a kubelet and a container runtime in one. Back-offs take a tenth of a kubelet's time.
 
     max_pods: pods beyond it stay Pending, unschedulable, until there is room. termination_lead: seconds
     between a pod's deletion and SIGTERM, for its endpoint to go first; in a real cluster a preStop hook does

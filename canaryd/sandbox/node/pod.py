@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
+import structlog
+
 from canaryd.cluster.errors import ApiError, NotFound
 from canaryd.cluster.resources import Json
 from canaryd.sandbox.controllers.events import EventType
@@ -16,6 +18,7 @@ from canaryd.sandbox.node.spec import Container, PodSpec, RestartPolicy
 from canaryd.sandbox.node.status import Conditions, Phase, Terminated, conditions, phase, status_json
 
 _RETRY = 1.0  # seconds after a write that failed
+_log = structlog.get_logger()
 
 
 class Reports(Protocol):
@@ -59,6 +62,8 @@ class PodRunner:
         """Starts the containers and the reports of their status."""
         self._changed.set()
         self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._report())]
+        for task in self._tasks:
+            task.add_done_callback(self._complain)
 
     def delete(self, grace: float, *, lead: float) -> None:
         """Ends the pod: `lead` seconds later SIGTERM, `grace` seconds after it SIGKILL, and then the object
@@ -88,6 +93,10 @@ class PodRunner:
                     raise LookupError(f"container {runner.spec.name} of pod {self.pod.name} has no previous")
                 return log
         raise LookupError(f"pod {self.pod.name} has no container {container}")
+
+    def _complain(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("pod failed on the node", pod=self.pod.name, exc_info=error)
 
     def _runner(self, spec: Container, policy: RestartPolicy) -> ContainerRunner:
         return ContainerRunner(
@@ -136,7 +145,7 @@ class PodRunner:
         await asyncio.sleep(lead if grace else 0)
         await asyncio.gather(*(runner.stop(grace) for runner in self._runners()))
         running, report = self._tasks[:2]
-        await running
+        await asyncio.wait([running])
         report.cancel()
         with contextlib.suppress(ApiError):
             await self._publish()

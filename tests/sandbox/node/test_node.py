@@ -270,6 +270,8 @@ def test_finished_pods_make_room(tmp_path: Path) -> None:
         cluster.until(lambda: cluster.pod("job")["status"]["phase"] == "Succeeded", "the job is done")
         cluster.run({"command": FOREVER}, "next")
         cluster.until(lambda: cluster.pod("next")["status"]["phase"] == "Running", "the next runs")
+        cluster.api.delete(PODS, "default", "job")
+        cluster.until(lambda: len(cluster.pods()) == 1, "the finished one can be deleted")
     finally:
         cluster.stop()
 
