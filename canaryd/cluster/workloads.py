@@ -141,6 +141,9 @@ def canary_view(obj: Json, pods: Iterable[Json]) -> CanaryView:
         problems=tuple(problems),
         deleting="deletionTimestamp" in obj["metadata"],
         images=images(pods),
+        owner=next(
+            (o["uid"] for o in obj["metadata"].get("ownerReferences") or [] if o.get("controller")), ""
+        ),
     )
 
 

@@ -53,7 +53,9 @@ class Cache:
         meta = obj["metadata"]
         key = (meta.get("namespace", ""), meta["name"])
         with self._lock:
-            self._own[key] = (time.monotonic(), obj)
+            own = self._own.get(key)
+            if own is None or _version(own[1]) <= _version(obj):
+                self._own[key] = (time.monotonic(), obj)
 
     def get(self, key: Key) -> Json | None:
         watched = self.reflector.get(key)

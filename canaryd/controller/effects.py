@@ -6,13 +6,14 @@ from typing import Any
 
 from canaryd.cluster.errors import AlreadyExists, NotFound
 from canaryd.cluster.resources import CANARYRUNS, DEPLOYMENTS, POD_TEMPLATES, Json
-from canaryd.cluster.runs import TARGET_LABEL
+from canaryd.cluster.runs import TARGET_LABEL, target_label
 from canaryd.cluster.transport import Api
 from canaryd.cluster.workloads import revision, template_without_hash
 from canaryd.controller.caches import Caches
 from canaryd.domain.converge import (
     DeleteCanary,
     Effect,
+    OwnCarrier,
     PutCanary,
     PutSubsets,
     PutTemplate,
@@ -44,7 +45,7 @@ class Effects:
         match effect:
             case PutTraffic(ref, traffic):
                 cached = self._caches.virtualservices.get((ref.namespace, ref.name))
-                self._mesh.put_traffic(ref, run.host, traffic, cached, owner(run))
+                self._mesh.put_traffic(ref, run.host, traffic, cached, owner(run), siblings=run.routes)
             case PutSubsets(subsets):
                 self._put_subsets(run, dict(subsets))
             case SetPaused(paused):
@@ -53,6 +54,8 @@ class Effects:
                 self.put_template(run.namespace, run.target.name, wanted, paused=paused)
             case PutCanary(replicas, create):
                 self._put_canary(run, replicas, create=create)
+            case OwnCarrier(name):
+                self._own(run, name)
             case DeleteCanary(name):
                 self._delete_deployment(run.namespace, name)
 
@@ -128,6 +131,16 @@ class Effects:
         }
         self._caches.deployments.saw(self._api.patch(DEPLOYMENTS, run.namespace, run.canary_name, change))
 
+    def _own(self, run: Run, name: str) -> None:
+        carrier = self._deployment(run.namespace, name)
+        change = {
+            "metadata": {
+                "resourceVersion": carrier["metadata"]["resourceVersion"],
+                "ownerReferences": [owner(run)],
+            }
+        }
+        self._caches.deployments.saw(self._api.patch(DEPLOYMENTS, run.namespace, name, change))
+
     def _delete_deployment(self, namespace: str, name: str) -> None:
         cached = self._caches.deployments.get((namespace, name))
         if cached is None:
@@ -149,7 +162,11 @@ class Effects:
             "metadata": {
                 "name": run.name,
                 "namespace": run.namespace,
-                "labels": {**MANAGED_BY, TARGET_LABEL: run.target.name[:63], REVISION_LABEL: run.revision},
+                "labels": {
+                    **MANAGED_BY,
+                    TARGET_LABEL: target_label(run.target.name),
+                    REVISION_LABEL: run.revision,
+                },
                 "ownerReferences": [owner(run)],
             },
             "template": template_without_hash(deployment["spec"]["template"]),
@@ -191,7 +208,7 @@ def canary_deployment(run: Run, deployment: Json, replicas: int) -> Json:
                 **(deployment["metadata"].get("labels") or {}),
                 **MANAGED_BY,
                 **marks,
-                TARGET_LABEL: run.target.name[:63],
+                TARGET_LABEL: target_label(run.target.name),
             },
             "ownerReferences": [owner(run)],
         },

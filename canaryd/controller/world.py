@@ -103,7 +103,7 @@ class WorldReader:
 
     def _routes(self, run: Run) -> tuple[RouteView, ...]:
         return tuple(
-            vs_.view(self._caches.virtualservices.get((ref.namespace, ref.name)), ref, run.host)
+            vs_.view(self._caches.virtualservices.get((ref.namespace, ref.name)), ref, run.host, run.routes)
             for ref in run.routes
         )
 

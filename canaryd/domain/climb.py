@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from analysis import Verdict
 from canaryd.domain.ending import fail
 from canaryd.domain.ladder import canary_size, next_traffic, stable_ready
 from canaryd.domain.model import Form, Hold, Pass, Run, Stage, Traffic, World
@@ -63,7 +64,7 @@ def shift(run: Run, world: World, now: float) -> Run:
         judged_since=now,
         watch=None,
         allocation=(),
-        rung_requests=_canary_requests(run),
+        rung_requests=_canary_requests(world.measured.verdict),
     )
 
 
@@ -121,7 +122,7 @@ def _missing(run: Run, world: World, now: float) -> str:
         if world.measured.silent:
             return f"0 requests to the canary at {weight} %, needs {LEAST_REQUESTS}: {world.measured.silent}"
         return f"no closed interval at {weight} % yet"
-    requests = _canary_requests(run) - run.rung_requests
+    requests = _canary_requests(verdict) - run.rung_requests
     if not watched and requests < LEAST_REQUESTS:
         return f"{requests} requests to the canary at {weight} %, needs {LEAST_REQUESTS}"
     held = now - (run.judged_since or now)
@@ -218,6 +219,6 @@ def _record(run: Run, world: World) -> Run:
     )
 
 
-def _canary_requests(run: Run) -> int:
-    metric = run.verdict.metrics.get("errors") if run.verdict else None
+def _canary_requests(verdict: Verdict | None) -> int:
+    metric = verdict.metrics.get("errors") if verdict else None
     return metric.canary_requests if metric else 0

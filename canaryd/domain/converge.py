@@ -46,6 +46,13 @@ class DeleteCanary:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnCarrier:
+    """Make the run the owner of the carrier: it must not go with the run that made it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class PutTraffic:
     ref: RouteRef
     traffic: Traffic
@@ -57,7 +64,7 @@ class PutTraffic:
         return self.seen is not None and self.traffic.canary_share_below(self.seen)
 
 
-Effect = SetPaused | PutTemplate | PutSubsets | PutCanary | DeleteCanary | PutTraffic
+Effect = SetPaused | PutTemplate | PutSubsets | PutCanary | DeleteCanary | OwnCarrier | PutTraffic
 
 
 def converge(run: Run, world: World) -> tuple[Effect, ...]:
@@ -66,6 +73,7 @@ def converge(run: Run, world: World) -> tuple[Effect, ...]:
     calm = not traffic
     return (
         *(effect for effect in traffic if effect.falls),
+        *_carrier(run, world),
         *_subsets(run, world, calm),
         *_gate(run, world, calm),
         *_canary(run, world, calm),
@@ -80,6 +88,13 @@ def _traffic(run: Run, world: World) -> list[PutTraffic]:
         for view in world.routes
         if not view.gone and view.seen != run.wanted.traffic
     ]
+
+
+def _carrier(run: Run, world: World) -> list[Effect]:
+    carrier = world.carrier
+    if carrier is None or carrier.deleting or not run.wanted.carrier or carrier.owner in ("", run.uid):
+        return []
+    return [OwnCarrier(run.carrier)]
 
 
 def _subsets(run: Run, world: World, calm: bool) -> list[Effect]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from canaryd.domain import climb, prepare, promote, tail
 from canaryd.domain.ending import abandon, fail, hand_on
+from canaryd.domain.ladder import stable_ready
 from canaryd.domain.model import (
     LADDER,
     PREPARING,
@@ -153,10 +154,16 @@ def _overridden(run: Run, world: World, now: float) -> Run | None:
 
 
 def _canary_lost(run: Run, world: World, now: float) -> Run | None:
-    if run.stage not in LADDER or run.wanted.traffic.weight == 0:
+    if run.wanted.traffic.weight == 0:
         return None
     canary = world.canary
     if canary is not None and canary.ready > 0 and not canary.deleting:
+        return None
+    if run.stage is Stage.REPOINT:
+        return promote.to_stable(
+            run, now
+        )  # the new pods are there: better before every proxy knows than never
+    if run.stage not in LADDER and not (run.stage is Stage.ROLL and stable_ready(run, world) > 0):
         return None
     what = "its Deployment was deleted" if canary is None or canary.deleting else _problems(world)
     return fail(run, now, "CanaryNotReady", f"no canary pod is ready: {what}")

@@ -43,7 +43,7 @@ def hand_on(run: Run, now: float, because: str) -> Run:
         hold=None,
         finished=now,
         hands_on=True,
-        wanted=replace(run.wanted, paused=True),
+        wanted=replace(run.wanted, paused=True, carrier=False),
     )
 
 

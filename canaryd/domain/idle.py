@@ -7,6 +7,19 @@ from dataclasses import dataclass
 
 from canaryd.domain.model import DeploymentView, Outcome, ReplicaSetView, Run, Terms
 
+# Ends that say nothing about the revision.
+UNJUDGED = frozenset(
+    {
+        "ScaledToZero",
+        "Released",
+        "Swept",
+        "Superseded",
+        "Reverted",
+        "RouteDeleted",
+        "DeploymentDeleted",
+    }
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
@@ -56,14 +69,14 @@ def idle(
     if deployment.deleting:
         return Nothing("being deleted")
     serving = [rs for rs in replicasets if rs.replicas > 0]
-    if not deployment.enabled:
-        return _released(deployment, serving)
     last = finished[0] if finished else None
     if last is not None and last.hands_on:
-        return Start(after=last)
+        return Start(after=last)  # also where the annotation is gone: the traffic must come back first
+    if not deployment.enabled:
+        return _released(deployment, serving, _ran_last(replicasets, last))
     if deployment.replicas == 0:
         return _asleep(deployment, replicasets, last)
-    if not serving or (serving[0].ready == 0 and len(replicasets) == 1):
+    if not serving or _is_first(deployment, replicasets, serving):
         return _first_install(deployment)
     old = [rs for rs in serving if rs.revision != deployment.revision]
     if not old:
@@ -73,35 +86,49 @@ def idle(
     return _new_revision(deployment, last, gated=gated, roll_restarts=roll_restarts)
 
 
-def _released(deployment: DeploymentView, serving: Sequence[ReplicaSetView]) -> Care:
+def _is_first(
+    deployment: DeploymentView, replicasets: Sequence[ReplicaSetView], serving: Sequence[ReplicaSetView]
+) -> bool:
+    """Whether nothing has ever been ready: the only ReplicaSet is the template's own."""
+    only = serving[0]
+    return len(replicasets) == 1 and only.ready == 0 and only.revision == deployment.revision
+
+
+def _released(
+    deployment: DeploymentView, serving: Sequence[ReplicaSetView], ran_last: ReplicaSetView | None
+) -> Care:
     if not (deployment.paused and deployment.owns_pause):
         return Nothing("not managed")
-    if not serving:
-        return Gate(False, "canaryd.io/enabled is gone and nothing runs: handed back")
-    newest = max(serving, key=lambda rs: rs.ready)
-    return HandBack(newest.revision, "canaryd.io/enabled is gone: the running template stays, the gate opens")
+    running = max(serving, key=lambda rs: rs.ready, default=ran_last)
+    if running is None or running.revision == deployment.revision:
+        return Gate(False, "canaryd.io/enabled is gone: handed back")
+    return HandBack(
+        running.revision, "canaryd.io/enabled is gone: the running template stays, the gate opens"
+    )
+
+
+def _ran_last(replicasets: Sequence[ReplicaSetView], last: Run | None) -> ReplicaSetView | None:
+    """The ReplicaSet that served before all were scaled to zero.
+
+    The last run knows; a ReplicaSet's number does not: the controller raises it as soon as a template matches.
+    """
+    revision = None
+    if last is not None:
+        succeeded = last.outcome is Outcome.SUCCEEDED
+        revision = last.revision if succeeded else last.stable.revision if last.stable else None
+    known = next((rs for rs in replicasets if rs.revision == revision), None)
+    return known or max(replicasets, key=lambda rs: rs.sequence, default=None)
 
 
 def _asleep(deployment: DeploymentView, replicasets: Sequence[ReplicaSetView], last: Run | None) -> Care:
-    """Scaled to zero. Kubernetes would revive the template's ReplicaSet, or the newest dead one: it must be the
-    one that ran last."""
-    if (
-        last is not None
-        and last.revision == deployment.revision
-        and _rejects(last)
-        and last.stable is not None
-    ):
-        stable = last.stable.revision
-        if stable in {rs.revision for rs in replicasets} and deployment.revision in {
-            rs.revision for rs in replicasets
-        }:
-            return HandBack(stable, f"scaled to zero with a rejected template: revision {stable} is put back")
-    if not replicasets or any(rs.revision == deployment.revision for rs in replicasets):
+    """Scaled to zero. Kubernetes would revive the template's ReplicaSet, else the newest: it must be the one that ran."""
+    ran_last = _ran_last(replicasets, last)
+    if ran_last is None:
         return Nothing("scaled to zero")
-    ran_last = max(replicasets, key=lambda rs: rs.sequence)
-    newest = max(replicasets, key=lambda rs: rs.created)
-    if ran_last.revision == newest.revision:
-        return Nothing("scaled to zero; the new revision is released when it is scaled up")
+    own = next((rs for rs in replicasets if rs.revision == deployment.revision), None)
+    revived = own or max(replicasets, key=lambda rs: rs.created)
+    if revived.revision == ran_last.revision:
+        return Nothing("scaled to zero; a new revision is released when it is scaled up")
     return HandBack(
         ran_last.revision, f"scaled to zero: revision {ran_last.revision} is put back, it ran last"
     )
@@ -114,7 +141,7 @@ def _first_install(deployment: DeploymentView) -> Care:
 
 
 def _at_rest(deployment: DeploymentView, running: ReplicaSetView, terms: Terms) -> Care:
-    if deployment.paused == terms.rest_paused:
+    if deployment.paused == terms.rest_paused or (deployment.paused and not deployment.owns_pause):
         return Nothing("at rest")
     if terms.rest_paused and running.ready < min(deployment.replicas, running.replicas):
         return Nothing("waiting for the rollout to end")
@@ -149,7 +176,7 @@ def _seen_before(deployment: DeploymentView, last: Run) -> Care:
 
 def _rejects(run: Run) -> bool:
     """Whether the end of `run` speaks against its revision."""
-    return run.outcome is Outcome.ROLLED_BACK and run.reason not in ("ScaledToZero", "Released", "Swept")
+    return run.outcome is Outcome.ROLLED_BACK and run.reason not in UNJUDGED
 
 
 def _let_through(deployment: DeploymentView, because: str) -> Care:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from canaryd.domain.model import Run, World
 
 
@@ -14,7 +12,7 @@ def canary_size(weight: int, stable_now: int, stable_at_start: int) -> int:
     (1, 2, 4)
     """
     least = 2 if weight > 5 else 1
-    return max(least, math.ceil(weight / 100 * max(stable_now, stable_at_start)))
+    return max(least, -(-weight * max(stable_now, stable_at_start) // 100))
 
 
 def stable_ready(run: Run, world: World) -> int:

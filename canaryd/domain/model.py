@@ -260,7 +260,7 @@ class Run:
     @property
     def canary_name(self) -> str:
         """The canary Deployment's name: by revision, so that a carrier and the next canary can coexist."""
-        return f"{self.target.name[:40]}-canary-{self.revision}"
+        return f"{self.target.name[:40].rstrip('.-')}-canary-{self.revision}"
 
     @property
     def canary_labels(self) -> Labels:
@@ -329,6 +329,7 @@ class CanaryView:
     problems: tuple[PodProblem, ...] = ()
     deleting: bool = False
     images: frozenset[str] = frozenset()
+    owner: str = ""  # uid of the run that it goes with
 
 
 @dataclass(frozen=True, slots=True)

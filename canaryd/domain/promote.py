@@ -64,8 +64,11 @@ def _stuck(run: Run, now: float, because: str) -> Run:
 
 def repoint(run: Run, world: World, now: float) -> Run:
     """Every proxy knows the new pods as subset stable: the traffic may move to them."""
-    if not settled(run, world, now):
-        return run
+    return to_stable(run, now) if settled(run, world, now) else run
+
+
+def to_stable(run: Run, now: float) -> Run:
+    """The traffic goes to the Deployment's new pods."""
     wanted = replace(run.wanted, traffic=Traffic(Form.SPLIT, 0))
     return run.to(Stage.SHIFT_BACK, now, f"traffic to the pods of {run.target}", wanted=wanted)
 

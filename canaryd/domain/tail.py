@@ -13,7 +13,7 @@ from canaryd.domain.settle import settled
 
 def drain(run: Run, world: World, now: float) -> Run:
     """No new request reaches the canary; open streams get their time."""
-    if world.routes and all(view.gone for view in world.routes):
+    if any(view.gone for view in world.routes):
         # Without a route the Service sends canary pods their pod share: away with them at once.
         return run.to(Stage.SCALE_DOWN, now, run.because, wanted=replace(run.wanted, canary=None))
     if not settled(run, world, now) or run.settled_from is None:
@@ -21,7 +21,7 @@ def drain(run: Run, world: World, now: float) -> Run:
     limit = run.policy.drain_limit if run.policy and run.highest_weight > 0 else 0.0
     if now - run.settled_from < world.terms.settle + limit:
         return run
-    carries_on = bool(run.carrier) and run.outcome is Outcome.ROLLED_BACK
+    carries_on = bool(run.carrier) and run.outcome is Outcome.ROLLED_BACK and world.deployment is not None
     wanted = replace(run.wanted, canary=None, carrier=carries_on)
     return run.to(Stage.SCALE_DOWN, now, run.because, wanted=wanted)
 
@@ -57,6 +57,11 @@ def return_roll(run: Run, world: World, now: float) -> Run:
     assert run.stable is not None
     serving = world.serving
     replicas = world.deployment.replicas if world.deployment else 0
+    if world.deployment is not None and replicas == 0 and world.deployment.revision == run.stable.revision:
+        # Nothing is to run: neither is the carrier.
+        return run.to(
+            Stage.SCALE_DOWN, now, run.because, wanted=replace(run.wanted, carrier=False, template="")
+        )
     back = next((rs for rs in serving if rs.revision == run.stable.revision), None)
     if back is None or len(serving) > 1 or back.ready < replicas:
         return run

@@ -98,6 +98,13 @@ class Play:
     weights: list[int] = field(default_factory=list)
     terms: Terms = TERMS
 
+    def _measured(self, run: Run) -> Measured:
+        """As the controller reads it: fresh intervals only while judging, the verdict so far on the way there."""
+        if run.stage not in (Stage.SHIFT, Stage.JUDGE, Stage.CONFIRM):
+            return Measured()
+        measured = (self.measured or self._all_well)(run)
+        return measured if run.stage is not Stage.SHIFT else replace(measured, fresh=False)
+
     def _all_well(self, run: Run) -> Measured:
         watched = run.wanted.traffic.weight > 50 or run.stage is Stage.CONFIRM
         return Measured(
@@ -133,9 +140,7 @@ class Play:
             ),
             subsets=self.subsets,
             ground=self.ground if run.stage is Stage.PREFLIGHT else None,
-            measured=(self.measured or self._all_well)(run)
-            if run.stage in (Stage.JUDGE, Stage.CONFIRM)
-            else Measured(),
+            measured=self._measured(run),
         )
 
     def perform(self, run: Run, effect: Effect) -> None:

@@ -40,7 +40,7 @@ def test_sizes(weight: int, stable: int, at_start: int, size: int) -> None:
 @given(st.integers(1, 100), COUNTS, COUNTS)
 def test_enough_pods_for_the_share_and_never_too_few(weight: int, stable: int, at_start: int) -> None:
     size = canary_size(weight, stable, at_start)
-    assert size >= weight / 100 * max(stable, at_start)
+    assert 100 * size >= weight * max(stable, at_start)
     assert size >= (2 if weight > 5 else 1)
     assert size <= max(2, stable, at_start)
 

@@ -307,7 +307,9 @@ class TestHolds:
 
     def test_the_harm_budget_forbids_a_rise(self) -> None:
         play = Play()
-        play.measured = lambda run: Measured(verdict=verdict("continue", 99, upper=0.5), request_rate=1000.0)
+        play.measured = lambda run: Measured(
+            verdict=verdict("continue", int(100 * play.now), upper=0.5), request_rate=1000.0
+        )
         run = fresh_run()
         for _ in range(200):
             run = play.step(run)
