@@ -6,6 +6,7 @@ The releases of a module follow one another in one sandbox, as the versions of a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -57,9 +58,10 @@ def slow_mesh() -> Iterator[Rehearsal]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["healthy", "superseded"])
 def test_nobody_notices_a_slow_mesh(slow_mesh: Rehearsal, name: str) -> None:
-    check(slow_mesh.play(SCENARIOS[name]))
+    check(slow_mesh.play(replace(SCENARIOS[name], timeout=420.0)))
 
 
 @pytest.fixture
