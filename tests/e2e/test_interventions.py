@@ -16,7 +16,7 @@ from canaryd.sandbox.shop import Shop
 from e2e.conftest import rehearsed
 from e2e.neighbour import Neighbour
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from canaryd.sandbox.outcome import Moment, Report
 from canaryd.sandbox.rehearsal import Rehearsal
 from canaryd.sandbox.scenarios import SCENARIOS
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(700)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(700)]
 
 
 class Killer:
@@ -54,7 +54,6 @@ def test_three_kills_change_nothing(rehearsal: Rehearsal) -> None:
     play(rehearsal, "errors", moments(3, 1, 9.0))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["healthy", "errors"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_ten_kills_change_nothing(rehearsal: Rehearsal, name: str, seed: int) -> None:

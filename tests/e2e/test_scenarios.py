@@ -17,8 +17,8 @@ from e2e.conftest import rehearsed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
-NORMAL = ("healthy", "errors", "crash", "drift", "latency")
-SLOW = ("superseded", "subtle", "late", "shock", "prometheus-outage")
+NORMAL = ("healthy", "errors", "crash")
+SLOW = ("drift", "latency", "superseded", "subtle", "late", "shock", "prometheus-outage")
 
 
 def check(report: Report) -> None:
