@@ -94,6 +94,7 @@ class Rehearsal:
         """Release the scenario's version and follow it to its end; `watch` sees it a few times per second."""
         before, running = self._objects(), self._running()
         base = self.load.report() if self.load else None
+        self._annotate(scenario.policy)
         began = time.time()
         self.release(scenario.release())
         deeds = Deeds(
@@ -117,6 +118,7 @@ class Rehearsal:
                     break
         finally:
             deeds.undo()
+            self._annotate(dict.fromkeys(scenario.policy))  # a run keeps the policy that it started with
         seconds = time.time() - began
         time.sleep(ANSWER_LAG + self.box.propagation)  # the last answers, and the load's report of them
         report = _report(scenario, runs, seconds, began, self._users(base))
@@ -157,6 +159,10 @@ class Rehearsal:
         """Answers since then that canary or unproven pods should not have given; `pods` are the stable ones."""
         rows, weights = self.rows(since), self.weights()
         return beyond_share(rows, weights) + unproven(rows, pods, since, weights)
+
+    def _annotate(self, policy: Mapping[str, str | None]) -> None:
+        if policy:
+            self.shop.annotate(self.box.api, **{k.replace("-", "_"): v for k, v in policy.items()})
 
     def _users(self, base: LoadReport | None) -> Users:
         return Users.between(base, self.load.report()) if self.load and base else NOBODY
