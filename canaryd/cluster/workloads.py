@@ -73,7 +73,8 @@ def deployment_view(obj: Json, running: Json | None) -> DeploymentView:
         paused=bool(spec.get("paused")),
         replicas=spec.get("replicas", 1),
         deleting="deletionTimestamp" in meta,
-        enabled=annotations.get(ENABLED) == "true",
+        # A value that is neither is said to be wrong, and changes nothing: a typo must not hand anything back.
+        enabled=annotations.get(ENABLED, "false") != "false",
         retry=annotations.get(RETRY, ""),
         skip=annotations.get(SKIP, ""),
         accept=frozenset(part.strip() for part in annotations.get("canaryd.io/accept", "").split(",")),

@@ -9,6 +9,7 @@ import structlog
 
 from canaryd.cluster.events import EventRecorder
 from canaryd.cluster.resources import CANARYRUNS, DEPLOYMENTS, Json, Key
+from canaryd.cluster.workloads import ENABLED
 from canaryd.controller.book import RunBook
 from canaryd.controller.caches import Caches
 from canaryd.controller.effects import Effects
@@ -66,6 +67,8 @@ class Caretaker:
             return True
         # A Deployment that was made anew under the old name begins without a past.
         finished = [run for run in finished if run.target.uid == deployment.uid or run.hands_on]
+        if self._misspelt(key, raw, deployment):
+            return False
         policy = self._policy(key, raw, deployment)
         if deployment.paused and deployment.owns_pause:
             self._gated.add(key)
@@ -89,6 +92,15 @@ class Caretaker:
                 self._effects.put_template(*key, revision, paused=deployment.enabled)
         self._book.prune(finished, self._settings.history)
         return False
+
+    def _misspelt(self, key: Key, raw: Json, deployment: DeploymentView) -> bool:
+        """Whether canaryd.io/enabled is neither true nor false: then nothing is begun and nothing handed back."""
+        text = (raw["metadata"].get("annotations") or {}).get(ENABLED, "false")
+        if text in ("true", "false"):
+            return False
+        message = f'{ENABLED}: "{text}" is not allowed; allowed is "true" or "false"'
+        self._say(key, deployment, "InvalidAnnotation", message, warning=True)
+        return True
 
     def _policy(self, key: Key, raw: Json, deployment: DeploymentView) -> Policy | None:
         """The policy that the annotations ask for; what is wrong with them is said once."""

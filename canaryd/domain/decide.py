@@ -153,6 +153,19 @@ def _overridden(run: Run, world: World, now: float) -> Run | None:
     )
 
 
+def _skipped(run: Run, world: World, now: float) -> Run | None:
+    """An emergency: the revision that is being released is to go out now."""
+    deployment = world.deployment
+    if run.stage not in REVOCABLE or deployment is None or deployment.skip != run.revision:
+        return None
+    return fail(
+        run,
+        now,
+        "Overridden",
+        f"canaryd.io/skip lets revision {run.revision} through: it rolls out without a canary",
+    )
+
+
 def _canary_lost(run: Run, world: World, now: float) -> Run | None:
     if run.wanted.traffic.weight == 0:
         return None
@@ -223,6 +236,7 @@ RULES = (
     _scaled_to_zero,
     _superseded,
     _overridden,
+    _skipped,
     _canary_crashed,
     _canary_lost,
     _drifted,

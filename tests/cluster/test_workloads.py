@@ -129,10 +129,13 @@ class TestDeployments:
         )
         assert not view.deleting
 
-    @pytest.mark.parametrize("value", ["True", "yes", "false", "", "1"])
-    def test_enabled_is_taken_literally(self, value: str) -> None:
+    @pytest.mark.parametrize(
+        ("value", "enabled"), [("true", True), ("false", False), ("True", True), ("yes", True), ("", True)]
+    )
+    def test_only_false_takes_the_annotation_off(self, value: str, enabled: bool) -> None:
+        """A value that is neither is reported; it must not hand a Deployment back."""
         made = deployment(TEMPLATE, metadata={"annotations": {"canaryd.io/enabled": value}})
-        assert not deployment_view(made, None).enabled
+        assert deployment_view(made, None).enabled is enabled
 
     def test_on_its_way_out(self) -> None:
         assert deployment_view(deployment(TEMPLATE, metadata={"deletionTimestamp": "now"}), None).deleting

@@ -94,6 +94,7 @@ class Play:
     deleted: bool = False
     enabled: bool = True
     retry: str = ""
+    skip: str = ""
     writes: list[Effect] = field(default_factory=list)
     weights: list[int] = field(default_factory=list)
     terms: Terms = TERMS
@@ -127,6 +128,7 @@ class Play:
                 self.replicas,
                 enabled=self.enabled,
                 retry=self.retry,
+                skip=self.skip,
             ),
             replicasets=tuple(
                 ReplicaSetView(f"rs-{revision}", revision, f"hash-{revision}", n, n)

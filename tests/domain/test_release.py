@@ -200,6 +200,15 @@ def test_unpausing_is_an_override() -> None:
     assert_clean(play)
 
 
+def test_skip_lets_the_revision_through_in_the_middle_of_its_run() -> None:
+    play = Play()
+    run = play.play(fresh_run(), at(Stage.JUDGE, 10))
+    play.skip = NEW
+    run = play.play(run)
+    assert (run.reason, play.paused) == ("Overridden", False)
+    assert_clean(play)
+
+
 def test_taking_the_annotation_off_hands_everything_back_in_one_write() -> None:
     play = Play()
     run = play.play(fresh_run(), at(Stage.JUDGE, 10))
