@@ -41,6 +41,10 @@ def check(report: Report) -> None:
 @pytest.mark.parametrize("name", [*NORMAL, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_scenario_ends_as_it_should(rehearsal: Rehearsal, name: str) -> None:
     report = rehearsal.play(SCENARIOS[name])
+    if report.outcome != SCENARIOS[name].outcome:
+        # The judge's bounds are 1 % (a good release rolled back) and 5 % (a bad one promoted), not 0: once is
+        # within them, twice running is not.
+        report = rehearsal.play(SCENARIOS[name])
     check(report)
     if name == "late":
         assert report.highest_weight >= 25, "the fault began before its time"
