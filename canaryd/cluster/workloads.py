@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterable
 
 from canaryd.cluster.resources import Json
-from canaryd.domain.model import CanaryView, DeploymentView, PodProblem, ReplicaSetView
+from canaryd.domain.world import CanaryView, DeploymentView, PodProblem, ReplicaSetView
 
 HASH_LABEL = "pod-template-hash"
 SEQUENCE = "deployment.kubernetes.io/revision"

@@ -17,7 +17,8 @@ from canaryd.controller.sweep import orphans, restoring
 from canaryd.controller.world import WorldReader
 from canaryd.domain.announce import announce
 from canaryd.domain.idle import Gate, HandBack, Start, idle
-from canaryd.domain.model import DeploymentView, Outcome, ReplicaSetView, Run, Stage, Target
+from canaryd.domain.model import Outcome, Run, Stage, Target
+from canaryd.domain.world import DeploymentView, ReplicaSetView
 from config.annotations import Managed, parse, resolve
 from config.policy import Policy
 from config.settings import Settings

@@ -15,7 +15,8 @@ from analysis.telemetry import WorkloadRef
 from analysis.watch import Watch
 from canaryd.cluster.runs import seconds
 from canaryd.controller.caches import Caches
-from canaryd.domain.model import LADDER, PROMOTING, Measured, Run, Stage
+from canaryd.domain.model import LADDER, PROMOTING, Run, Stage
+from canaryd.domain.world import Measured
 from config.policy import Policy
 
 # Readings begin before the first judged interval: the first one is only a base line.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from canaryd.cluster.resources import Json
 from canaryd.cluster.workloads import ready, revision
 from canaryd.controller import second_copy
-from canaryd.domain.model import Finding, Ground
+from canaryd.domain.world import Finding, Ground
 from canaryd.mesh import destinationrule, discover, entrances
 from canaryd.mesh.hosts import service_host
 from config.annotations import AnnotationError, Managed, parse, resolve

@@ -26,7 +26,8 @@ from canaryd.controller.world import WorldReader
 from canaryd.domain.announce import announce
 from canaryd.domain.converge import Effect, PutTraffic, converge
 from canaryd.domain.decide import decide
-from canaryd.domain.model import Run, Stage, World
+from canaryd.domain.model import Run, Stage
+from canaryd.domain.world import World
 from config.settings import Settings
 
 log = structlog.get_logger(__name__)

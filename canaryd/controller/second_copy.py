@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from canaryd.cluster.resources import Json
-from canaryd.domain.model import Finding
+from canaryd.domain.world import Finding
 
 CHECK = "second-copy"
 ACCEPT = f"or accept it with canaryd.io/accept: {CHECK}"

@@ -10,17 +10,8 @@ from dataclasses import dataclass, replace
 
 from canaryd.cluster.resources import Json
 from canaryd.controller.preflight import selects
-from canaryd.domain.model import (
-    Arm,
-    Form,
-    Outcome,
-    ReplicaSetView,
-    RouteRef,
-    Run,
-    Stage,
-    Traffic,
-    Wanted,
-)
+from canaryd.domain.model import Arm, Form, Outcome, RouteRef, Run, Stage, Traffic, Wanted
+from canaryd.domain.world import ReplicaSetView
 from canaryd.mesh import destinationrule, ownership
 from canaryd.mesh import virtualservice as vs_
 from canaryd.mesh.hosts import service_host

@@ -17,15 +17,14 @@ from canaryd.cluster.workloads import (
 )
 from canaryd.controller.caches import Caches
 from canaryd.controller.preflight import Snapshot, examine
-from canaryd.domain.model import (
+from canaryd.domain.model import Run, Stage
+from canaryd.domain.world import (
     CanaryView,
     DeploymentView,
     Ground,
     Measured,
     ReplicaSetView,
     RouteView,
-    Run,
-    Stage,
     Terms,
     World,
 )

@@ -7,8 +7,9 @@ from dataclasses import replace
 from analysis import Verdict
 from canaryd.domain.ending import fail
 from canaryd.domain.ladder import canary_size, next_traffic, stable_ready
-from canaryd.domain.model import Form, Hold, Pass, Run, Stage, Traffic, World
+from canaryd.domain.model import Form, Hold, Pass, Run, Stage, Traffic
 from canaryd.domain.settle import settled
+from canaryd.domain.world import World
 
 LEAST_REQUESTS = 5  # of the canary at a rung, before the next one: silence is not success
 

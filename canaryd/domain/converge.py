@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from canaryd.domain.model import CanaryView, Form, Labels, RouteRef, RouteView, Run, Traffic, World
+from canaryd.domain.model import Form, Labels, RouteRef, Run, Traffic
+from canaryd.domain.world import CanaryView, RouteView, World
 
 
 @dataclass(frozen=True, slots=True)

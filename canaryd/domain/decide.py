@@ -24,9 +24,9 @@ from canaryd.domain.model import (
     Run,
     Stage,
     Traffic,
-    World,
 )
 from canaryd.domain.settle import observe
+from canaryd.domain.world import World
 
 HOUR = 3600.0
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from canaryd.domain.model import DeploymentView, Outcome, ReplicaSetView, Run, Terms
+from canaryd.domain.model import Outcome, Run
+from canaryd.domain.world import DeploymentView, ReplicaSetView, Terms
 
 # Ends that say nothing about the revision.
 UNJUDGED = frozenset(

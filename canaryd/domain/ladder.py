@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from canaryd.domain.model import Run, World
+from canaryd.domain.model import Run
+from canaryd.domain.world import World
 
 
 def canary_size(weight: int, stable_now: int, stable_at_start: int) -> int:

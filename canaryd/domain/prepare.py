@@ -12,8 +12,9 @@ from canaryd.domain import ending
 from canaryd.domain.climb import begin_step
 from canaryd.domain.ending import fail
 from canaryd.domain.ladder import canary_size, stable_ready
-from canaryd.domain.model import Arm, Condition, Form, Hold, Run, Stage, Traffic, World
+from canaryd.domain.model import Arm, Condition, Form, Hold, Run, Stage, Traffic
 from canaryd.domain.settle import settled
+from canaryd.domain.world import World
 
 
 def preflight(run: Run, world: World, now: float) -> Run:

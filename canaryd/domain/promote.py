@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from canaryd.domain.model import Form, Hold, Outcome, Run, Stage, Traffic, World
+from canaryd.domain.model import Form, Hold, Outcome, Run, Stage, Traffic
 from canaryd.domain.settle import settled
+from canaryd.domain.world import World
 
 
 def roll(run: Run, world: World, now: float) -> Run:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from canaryd.domain.converge import converge
-from canaryd.domain.model import Run, World
+from canaryd.domain.model import Run
+from canaryd.domain.world import World
 
 
 def observe(run: Run, world: World, now: float) -> Run:

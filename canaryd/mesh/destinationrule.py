@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from canaryd.cluster.resources import Json
-from canaryd.domain.model import Finding, Labels
+from canaryd.domain.model import Labels
+from canaryd.domain.world import Finding
 from canaryd.mesh.hosts import full_host, matches
 from canaryd.mesh.ownership import OURS, is_ours
 

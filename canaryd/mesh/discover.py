@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from canaryd.cluster.resources import Json
-from canaryd.domain.model import Finding, RouteRef
+from canaryd.domain.model import RouteRef
+from canaryd.domain.world import Finding
 from canaryd.mesh import virtualservice as vs_
 from canaryd.mesh.entrances import ACCEPT, http_ports, label, mesh_uncovered
 from canaryd.mesh.hosts import service_host

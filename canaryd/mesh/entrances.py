@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from canaryd.cluster.resources import Json, Key
-from canaryd.domain.model import Finding
+from canaryd.domain.world import Finding
 from canaryd.mesh.hosts import full_host, matches
 from canaryd.mesh.virtualservice import gateways, http_routes
 

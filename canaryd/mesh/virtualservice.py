@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from canaryd.cluster.resources import Json
-from canaryd.domain.model import Form, RouteRef, RouteView, Traffic
+from canaryd.domain.model import Form, RouteRef, Traffic
+from canaryd.domain.world import RouteView
 from canaryd.mesh.hosts import full_host
 from canaryd.mesh.ownership import OURS, last_writer
 

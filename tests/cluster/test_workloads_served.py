@@ -17,7 +17,7 @@ from canaryd.cluster.workloads import (
     revision,
     template_without_hash,
 )
-from canaryd.domain.model import ReplicaSetView
+from canaryd.domain.world import ReplicaSetView
 from canaryd.sandbox.realcluster import RealCluster, available
 
 pytestmark = pytest.mark.real

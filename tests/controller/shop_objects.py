@@ -7,7 +7,7 @@ from typing import Any
 
 from canaryd.cluster.resources import Json
 from canaryd.controller.preflight import Snapshot, examine
-from canaryd.domain.model import Ground
+from canaryd.domain.world import Ground
 from config import SHIPPED
 
 LABELS = {"app": "checkout", "tier": "web"}

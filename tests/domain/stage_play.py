@@ -18,21 +18,15 @@ from canaryd.domain.converge import (
     converge,
 )
 from canaryd.domain.decide import decide
-from canaryd.domain.model import (
+from canaryd.domain.model import Form, Labels, RouteRef, Run, Stage, Target, Traffic
+from canaryd.domain.world import (
     CanaryView,
     DeploymentView,
-    Form,
     Ground,
-    Labels,
     Measured,
     ReplicaSetView,
-    RouteRef,
     RouteView,
-    Run,
-    Stage,
-    Target,
     Terms,
-    Traffic,
     World,
 )
 from config import Policy

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from canaryd.domain.idle import Care, Gate, HandBack, Nothing, Start, idle
-from canaryd.domain.model import Arm, DeploymentView, Outcome, ReplicaSetView, Run, Stage, Target, Terms
+from canaryd.domain.model import Arm, Outcome, Run, Stage, Target
+from canaryd.domain.world import DeploymentView, ReplicaSetView, Terms
 
 A, B, C = "aaaa000000", "bbbb000000", "cccc000000"
 STANDING = Terms(settle=2.0, scrape=1.0, tick=1.0, rest_paused=True)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from stage_play import OLD, Play, fresh_run, verdict
 
 from canaryd.cluster.runs import manifest, parse, status
-from canaryd.domain.model import CanaryView, Form, Measured, Run, Traffic
+from canaryd.domain.model import Form, Run, Traffic
+from canaryd.domain.world import CanaryView, Measured
 
 Deed = Callable[[Play, Run], Run]
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from stage_play import NEW, OLD, Play, fresh_run
 
 from canaryd.domain.ladder import canary_size, next_traffic, stable_ready
-from canaryd.domain.model import Arm, CanaryView, Measured, ReplicaSetView, World
+from canaryd.domain.model import Arm
+from canaryd.domain.world import CanaryView, Measured, ReplicaSetView, World
 
 COUNTS = st.integers(0, 500)
 

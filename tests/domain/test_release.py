@@ -9,22 +9,8 @@ from stage_play import NEW, OLD, POLICY, Play, fresh_run, verdict
 
 from analysis.watch import WatchVerdict
 from canaryd.domain.converge import PutTemplate, PutTraffic, SetPaused, converge
-from canaryd.domain.model import (
-    Arm,
-    CanaryView,
-    Finding,
-    Form,
-    Ground,
-    Hold,
-    Measured,
-    Outcome,
-    Phase,
-    PodProblem,
-    Run,
-    Stage,
-    Traffic,
-    Wanted,
-)
+from canaryd.domain.model import Arm, Form, Hold, Outcome, Phase, Run, Stage, Traffic, Wanted
+from canaryd.domain.world import CanaryView, Finding, Ground, Measured, PodProblem
 
 
 def at(stage: Stage, weight: int | None = None):  # type: ignore[no-untyped-def]

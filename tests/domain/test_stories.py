@@ -9,20 +9,8 @@ from test_idle import ADMISSION, A, B, C, care, deployment, ended, rs
 from canaryd.cluster.runs import manifest, parse, status
 from canaryd.controller.caretaker import inherit
 from canaryd.domain.idle import Gate, HandBack, Nothing, Start
-from canaryd.domain.model import (
-    Arm,
-    CanaryView,
-    Finding,
-    Form,
-    Ground,
-    Measured,
-    Outcome,
-    PodProblem,
-    Run,
-    Stage,
-    Traffic,
-    Wanted,
-)
+from canaryd.domain.model import Arm, Form, Outcome, Run, Stage, Traffic, Wanted
+from canaryd.domain.world import CanaryView, Finding, Ground, Measured, PodProblem
 
 
 def read_back(run: Run) -> Run:
