@@ -15,7 +15,7 @@ from canaryd.sandbox.rehearsal import Rehearsal
 from canaryd.sandbox.scenarios import SCENARIOS
 from e2e.conftest import rehearsed
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(700)]
 
 NORMAL = ("healthy", "errors", "crash")
 SLOW = ("drift", "latency", "superseded", "subtle", "late", "shock", "prometheus-outage")
