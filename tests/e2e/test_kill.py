@@ -55,6 +55,6 @@ def test_three_kills_change_nothing(rehearsal: Rehearsal) -> None:
 
 
 @pytest.mark.parametrize("name", ["healthy", "errors"])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_ten_kills_change_nothing(rehearsal: Rehearsal, name: str, seed: int) -> None:
     play(rehearsal, name, moments(10, seed, 12.0 if name == "healthy" else 8.0))
