@@ -35,6 +35,7 @@ setup: .venv/.programs ## Install what the other targets need, and nothing else
 
 .PHONY: test
 test: test-unit test-real test-e2e ## All tests but the slow ones
+	@echo "All tests passed; the slow ones are in make test-full."
 
 .PHONY: test-unit
 test-unit: .venv/.programs ## Tests that need neither a whole sandbox nor a real kube-apiserver
@@ -54,6 +55,7 @@ test-slow: .venv/.programs ## The slow tests alone
 
 .PHONY: test-full
 test-full: test test-slow ## All tests
+	@echo "All tests passed, the slow ones too."
 
 .PHONY: kube
 kube: .venv/.ready ## Build a real kube-apiserver for the tests, once (Debian 12; 4-10 minutes)
