@@ -221,7 +221,9 @@ class Watch:
             least=(self.config.min_bad_events, self.config.min_intervals),
         )
         # One slow interval may be the machine's: without a baseline beside it there is no telling.
-        hasty = state.limits.limits[leading].metric != "errors" and state.intervals < self.config.min_intervals
+        hasty = (
+            state.limits.limits[leading].metric != "errors" and state.intervals < self.config.min_intervals
+        )
         if not enough or hasty:
             return state
         return replace(state, proved=state.limits.limits[leading].metric, proved_log_evidence=log)
