@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from analysis import MetricEvidence, Verdict
 from analysis.watch import WatchVerdict
+from canaryd.cluster.runs import manifest, parse, status
 from canaryd.domain.converge import (
     DeleteCanary,
     Effect,
@@ -65,6 +66,14 @@ def verdict(decision: str, canary_requests: int = 100, reason: str = "", upper: 
 def fresh_run(**changes: object) -> Run:
     run = Run("shop", f"checkout-{NEW}", Target("shop", "checkout", "uid-1"), NEW, created=0.0, uid="run-1")
     return replace(run, **changes)  # type: ignore[arg-type]
+
+
+def read_back(run: Run) -> Run:
+    """What a canaryd that has just started knows of the run."""
+    body = manifest(run)
+    body["metadata"] |= {"uid": run.uid, "resourceVersion": "1", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    body["spec"] |= {"paused": run.wish_pause, "abort": run.wish_abort}
+    return parse({**body, "status": status(run)})
 
 
 @dataclass

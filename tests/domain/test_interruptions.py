@@ -10,9 +10,8 @@ from dataclasses import replace
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stage_play import OLD, Play, fresh_run, verdict
+from stage_play import OLD, Play, fresh_run, read_back, verdict
 
-from canaryd.cluster.runs import manifest, parse, status
 from canaryd.domain.model import Form, Run, Traffic
 from canaryd.domain.world import CanaryView, Measured
 
@@ -100,14 +99,6 @@ DEEDS: tuple[Deed, ...] = (
 )
 
 
-def _read_back(run: Run) -> Run:
-    """What a canaryd that has just started knows of the run."""
-    body = manifest(run)
-    body["metadata"] |= {"uid": run.uid, "resourceVersion": "1", "creationTimestamp": "2026-01-01T00:00:00Z"}
-    body["spec"] |= {"paused": run.wish_pause, "abort": run.wish_abort}
-    return parse({**body, "status": status(run)})
-
-
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(0, 220), st.sampled_from(DEEDS)), max_size=4))
 def test_every_interruption_ends_clean(story: list[tuple[int, Deed]]) -> None:
@@ -121,7 +112,7 @@ def test_every_interruption_ends_clean(story: list[tuple[int, Deed]]) -> None:
         if at == 260:
             play.measured, play.canary_view = None, Play().canary_view
             run = replace(run, wish_pause=False)
-        run = play.step(_read_back(run))
+        run = play.step(read_back(run))
         if not run.active:
             break
     assert not run.active, f"stuck at {run.stage}: {run.because}"

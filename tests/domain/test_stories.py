@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from stage_play import NEW, OLD, POLICY, Play, fresh_run, verdict
+from stage_play import NEW, OLD, POLICY, Play, fresh_run, read_back, verdict
 from test_idle import ADMISSION, A, B, C, care, deployment, ended, rs
 
-from canaryd.cluster.runs import manifest, parse, status
 from canaryd.controller.caretaker import inherit
 from canaryd.domain.idle import Gate, HandBack, Nothing, Start
-from canaryd.domain.model import Arm, Form, Outcome, Run, Stage, Traffic, Wanted
+from canaryd.domain.model import Arm, Form, Outcome, Stage, Traffic, Wanted
 from canaryd.domain.world import CanaryView, Finding, Ground, Measured, PodProblem
-
-
-def read_back(run: Run) -> Run:
-    """What a canaryd that has just started knows of the run."""
-    body = manifest(run)
-    body["metadata"] |= {"uid": run.uid, "resourceVersion": "1", "creationTimestamp": "2026-01-01T00:00:00Z"}
-    body["spec"] |= {"paused": run.wish_pause, "abort": run.wish_abort}
-    return parse({**body, "status": status(run)})
 
 
 @pytest.mark.parametrize("reason", ["Superseded", "Reverted", "RouteDeleted", "DeploymentDeleted"])
