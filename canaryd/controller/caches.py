@@ -23,7 +23,7 @@ from canaryd.cluster.transport import Api
 from canaryd.cluster.workloads import owned_by, owns_pause
 
 ROLE = "canaryd.io/role"
-_OWN_WRITE_LIFE = 30.0  # seconds that an own write is believed without a watch event
+_OWN_WRITE_LIFE = 30.0  # seconds that an own write is believed of an object that no watch has shown
 
 OnChange = Callable[[Resource, Key, Json | None, Json | None], None]
 
@@ -64,7 +64,9 @@ class Cache:
             if own is None:
                 return watched
             at, obj = own
-            if time.monotonic() - at > _OWN_WRITE_LIFE or (watched and _version(watched) >= _version(obj)):
+            # A watch that has stalled must not bring an older state back: it would look like somebody's edit.
+            told = _version(watched) >= _version(obj) if watched else time.monotonic() - at > _OWN_WRITE_LIFE
+            if told:
                 del self._own[key]
                 return watched
             return obj

@@ -87,11 +87,18 @@ def test_versions_are_numbers_not_text(watched: Watched) -> None:
     assert watched.cache.get(KEY) == obj(10, said="ours")
 
 
-def test_it_is_not_believed_for_ever(watched: Watched) -> None:
+def test_a_stalled_watch_does_not_bring_an_older_state_back(watched: Watched) -> None:
+    """It would look like somebody's edit: weights that canaryd itself had raised would seem to have fallen."""
     watched.watch("ADDED", obj(1))
     watched.cache.saw(obj(2, said="ours"))
+    watched.now = 3600.0
+    assert watched.cache.get(KEY) == obj(2, said="ours")
+
+
+def test_an_own_creation_that_no_watch_shows_is_not_believed_for_ever(watched: Watched) -> None:
+    watched.cache.saw(obj(2, said="ours"))
     watched.now = 31.0
-    assert watched.cache.get(KEY) == obj(1)
+    assert watched.cache.get(KEY) is None
 
 
 def test_what_was_deleted_is_gone(watched: Watched) -> None:
