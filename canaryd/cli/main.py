@@ -12,6 +12,9 @@ from canaryd.cli.lazy import LazyCommand, LazyGroup
 COMMANDS: Final = {
     "demo": LazyCommand("canaryd.cli.demo:demo", "Play real releases in a sandbox on this machine."),
     "run": LazyCommand("canaryd.cli.run:run", "Watch annotated Deployments and release their new versions."),
+    "replay": LazyCommand(
+        "canaryd.cli.replay:replay", "Judge a run's recorded intervals again, or by other rules."
+    ),
     "config": LazyCommand(
         "canaryd.cli.config:config", "Check a configuration file, or show what is in force."
     ),
@@ -25,6 +28,7 @@ one, promotes or rolls back by itself.
 Examples:
   canaryd demo
   canaryd run --prometheus http://localhost:9090
+  canaryd replay checkout.jsonl --set alpha=0.001
   canaryd config check canaryd.yaml
   canaryd config show --policy cautious
   canaryd config show -o json
