@@ -12,21 +12,24 @@ Of use on its own:
 Nothing here knows Kubernetes. `analysis.prometheus` is the only module with I/O and is not imported here.
 """
 
-from analysis.counts import Counts, Interval
+from analysis.counts import Arms, Counts, Interval
 from analysis.judge import Judge
-from analysis.judge_config import JudgeConfig
+from analysis.judge_config import CustomMetric, JudgeConfig, Threshold
 from analysis.state import JudgeState
 from analysis.verdict import Decision, MetricEvidence, Verdict
 from analysis.watch import Watch, WatchLimits, WatchState, WatchVerdict
 
 __all__ = [
+    "Arms",
     "Counts",
+    "CustomMetric",
     "Decision",
     "Interval",
     "Judge",
     "JudgeConfig",
     "JudgeState",
     "MetricEvidence",
+    "Threshold",
     "Verdict",
     "Watch",
     "WatchLimits",

@@ -8,8 +8,9 @@ mixture's wealth at x, and r what is missing to the threshold,
 
 For every s the expectation of min(r, b m) is at most r P0(X >= s) + b sum_{x < s} p0 m, so each of these b is
 fair (compare Wald's truncated tests; Fischer and Ramdas 2024, "Improving the (approximate) sequential
-probability ratio test by avoiding overshoot", section 3). min(r, b m(x)) increases in x: odds below the
-tolerance only make it worse. b >= 1, as s beyond the support gives 1.
+probability ratio test by avoiding overshoot", section 3). Where m increases in x, so does min(r, b m(x)), and
+odds below the null's only make it worse; where m decreases (evidence of safety) everything is read backwards.
+b >= 1, as s beyond the support gives 1.
 """
 
 from __future__ import annotations
@@ -23,23 +24,26 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _MOST_NATS: Final = 600.0
+# Covers rounding and what a law leaves out on either side: less than 1e-13 each, and that times the room.
 _ROUNDING: Final = 1e-11
+_LEFT_OUT: Final = 1e-13
 
 
-def boost(log_wealth: float, *, log_cap: float, log_null: Floats, log_growth: Floats, seen: int) -> float:
+def boost(log_wealth: float, *, log_cap: float, null: Floats, log_growth: Floats, seen: float) -> float:
     """log M after an interval.
 
-    log_cap: log of the threshold, which M never exceeds; log_null, log_growth: log p0 and log m over the support,
-    ascending in the canary's bad events; seen: the index that came.
+    log_cap: log of the threshold, which M never exceeds; null, log_growth: p0 and log m over the support, in
+    the direction in which m increases; seen: log m at what came.
     """
     log_room = log_cap - log_wealth
     if log_room <= 0:
         # It could stay there for nothing; where a guard still holds the rollback back, it follows the facts.
-        return log_cap + min(0.0, float(log_growth[seen]))
-    room, null = math.exp(min(log_room, _MOST_NATS)), np.exp(log_null)
-    played = null * np.exp(np.minimum(log_growth, _MOST_NATS))
+        return log_cap + min(0.0, seen)
+    room = math.exp(min(log_room, _MOST_NATS))
+    below = np.cumsum(null * np.exp(np.minimum(log_growth, _MOST_NATS)))
     # For s = 1 ... size of the support: what lies at or above s is cut to the room, what is below grows by b.
-    above = np.append(np.cumsum(null[::-1])[::-1][1:], 0.0)
-    factors = (1 - _ROUNDING - room * above) / np.cumsum(played)
-    log_b = math.log(max(float(np.max(factors)), 1 - _ROUNDING))
-    return log_wealth + min(log_room, log_b + float(log_growth[seen]))
+    above = null[::-1].cumsum()[::-1]
+    factors = (1 - _ROUNDING - room * (above[1:] + _LEFT_OUT)) / (below[:-1] + _LEFT_OUT)
+    best = factors.max() if len(factors) else 0.0
+    log_b = math.log(max(float(best), 1 - _ROUNDING))
+    return log_wealth + min(log_room, log_b + seen)

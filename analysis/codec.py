@@ -2,7 +2,7 @@
 
 Python writes a float as the shortest text that reads back as the same double, so JSON loses nothing; a JSON
 library that writes 1.0 as 1 is understood. A tuple of floats becomes one line of base64 (doubles, little
-endian): a third of the size, and one line in `kubectl get -o yaml`. Infinities and NaN are refused on the way
+endian): a third of the size, and one line in `kubectl get -o yaml`; so does an array. Infinities and NaN are refused on the way
 in: no state has any.
 """
 
@@ -18,13 +18,18 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+
+from analysis.arrays import Arrays, frozen
 from analysis.errors import BadState
 
 T = TypeVar("T")
 
 
 def encode(value: Any) -> Any:
-    """A JSON-able copy of a dataclass of numbers, text, tuples and such dataclasses."""
+    """A JSON-able copy of a dataclass of numbers, text, tuples, arrays and such dataclasses."""
+    if isinstance(value, np.ndarray):
+        return base64.b64encode(np.ascontiguousarray(value, dtype="<f8").tobytes()).decode("ascii")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, tuple):
@@ -38,6 +43,8 @@ def decode(cls: type[T], raw: Any, where: str) -> T:
     """The dataclass that `encode` wrote; `where` names it in BadState, which every misfit raises."""
     if not isinstance(raw, Mapping):
         raise BadState(where, raw, "a mapping")
+    if issubclass(cls, Arrays):
+        return typing.cast(T, _arrays(cls, raw, where))
     hints = _hints(typing.cast(Any, cls))
     for key in raw:
         if key not in hints:
@@ -46,6 +53,19 @@ def decode(cls: type[T], raw: Any, where: str) -> T:
     if missing:
         raise BadState(f"{where}.{missing[0]}", None, "there")
     return cls(**{name: _value(hint, raw[name], f"{where}.{name}") for name, hint in hints.items()})
+
+
+def _arrays(cls: type[Arrays], raw: Mapping[str, Any], where: str) -> Arrays:
+    """Arrays whose rows are as wide as their class says; how many there are is for the caller to check."""
+    if set(raw) != set(cls.names()):
+        raise BadState(where, sorted(raw), f"the arrays {', '.join(cls.names())}")
+    arrays = {}
+    for name, width in zip(cls.names(), cls.WIDTHS, strict=True):
+        values = _unpacked(raw[name], f"{where}.{name}")
+        if len(values) % width or not all(map(math.isfinite, values)):
+            raise BadState(f"{where}.{name}", raw[name], f"rows of {width} finite numbers")
+        arrays[name] = frozen(np.array(values, dtype=np.float64).reshape(-1, width))
+    return cls(**arrays)
 
 
 @functools.cache
@@ -70,7 +90,9 @@ def _value(hint: Any, raw: Any, where: str) -> Any:
     return _scalar(hint, raw, where)
 
 
-def _unpacked(raw: str, where: str) -> tuple[float, ...]:
+def _unpacked(raw: object, where: str) -> tuple[float, ...]:
+    if not isinstance(raw, str):
+        raise BadState(where, raw, "doubles in base64")
     try:
         packed = base64.b64decode(raw, validate=True)
         return struct.unpack(f"<{len(packed) // 8}d", packed)

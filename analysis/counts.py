@@ -6,6 +6,7 @@ import math
 import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from analysis.errors import BadCounts
 
@@ -36,12 +37,21 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Arms:
+    """One custom proportion in both arms: pod name -> Counts(total, bad), as in Interval. Raises BadCounts."""
+
+    canary: Mapping[str, Counts] = field(default_factory=dict)
+    baseline: Mapping[str, Counts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Interval:
     """A closed span between two readings, at one weight.
 
     start, end: seconds since the epoch; weight: the canary's configured share, 0..1; canary, baseline: pod
     name -> counts, {"": ...} where pods are unknown, {} for an arm without pods; edges: upper bounds of the
-    latency buckets in seconds, ascending, without +Inf. Raises BadCounts.
+    latency buckets in seconds, ascending, without +Inf; custom: metric -> its counts in both arms; values:
+    threshold -> the value read at the end of the interval, None or NaN where there is none. Raises BadCounts.
     """
 
     start: float
@@ -50,6 +60,8 @@ class Interval:
     canary: Mapping[str, Counts] = field(default_factory=dict)
     baseline: Mapping[str, Counts] = field(default_factory=dict)
     edges: tuple[float, ...] = ()
+    custom: Mapping[str, Arms] = field(default_factory=dict)
+    values: Mapping[str, float | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_span(self.start, self.end)
@@ -59,20 +71,29 @@ class Interval:
         for arm, pods in (("canary", self.canary), ("baseline", self.baseline)):
             for pod, counts in pods.items():
                 _check_buckets(f"{arm}[{pod!r}]", counts, len(self.edges))
+        for name, arms in self.custom.items():
+            _check_arms(f"custom[{name!r}]", arms)
+        for name, value in self.values.items():
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise BadCounts(f"values[{name!r}]", value, "a number, NaN or None")
 
 
-def pooled(counts: Iterable[Counts]) -> Counts:
-    """The sum over pods. Pods without a histogram add none; no pods at all are Counts(0, 0)."""
-    requests = errors = 0
-    latency: list[int] = []
-    for one in counts:
-        requests += one.requests
-        errors += one.errors
-        if len(one.latency) > len(latency):
-            latency.extend([0] * (len(one.latency) - len(latency)))
-        for i, n in enumerate(one.latency):
-            latency[i] += n
-    return Counts(requests, errors, tuple(latency))
+class Totals(NamedTuple):
+    """The sum over an arm's pods; latency: of those that have a histogram, () where none has."""
+
+    requests: int
+    errors: int
+    latency: tuple[int, ...]
+
+
+def pooled(pods: Iterable[Counts]) -> Totals:
+    """The sum over pods; no pods at all are Totals(0, 0, ()). All histograms have the same edges."""
+    counts = list(pods)
+    if len(counts) == 1:
+        return Totals(counts[0].requests, counts[0].errors, counts[0].latency)
+    histograms = [one.latency for one in counts if one.latency]
+    latency = tuple(map(sum, zip(*histograms, strict=True)))
+    return Totals(sum([one.requests for one in counts]), sum([one.errors for one in counts]), latency)
 
 
 def _count(name: str, value: object) -> int:
@@ -105,6 +126,15 @@ def _check_edges(edges: tuple[float, ...]) -> None:
             raise BadCounts(f"edges[{i}]", edge, "a finite number of seconds above 0 (+Inf is implied)")
         if i and edge <= edges[i - 1]:
             raise BadCounts(f"edges[{i}]", edge, f"above the edge before it, {edges[i - 1]!r}")
+
+
+def _check_arms(where: str, arms: Arms) -> None:
+    if not isinstance(arms, Arms):
+        raise BadCounts(where, arms, "an Arms")
+    for arm, pods in (("canary", arms.canary), ("baseline", arms.baseline)):
+        for pod, counts in pods.items():
+            if not isinstance(counts, Counts):
+                raise BadCounts(f"{where}.{arm}[{pod!r}]", counts, "a Counts")
 
 
 def _check_buckets(where: str, counts: Counts, edges: int) -> None:

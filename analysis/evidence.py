@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from analysis import safety
-from analysis.confidence import LEVEL
-from analysis.judge_config import JudgeConfig
-from analysis.latency import Edge, Latency
-from analysis.proportion import Proportion
-from analysis.state import ERRORS, LATENCY, JudgeState
+from analysis import confidence, safety
+from analysis.judge_config import LATENCY, JudgeConfig
+from analysis.metrics import Metric, Metrics, metrics
+from analysis.proportion import Proportions
+from analysis.state import JudgeState
 from analysis.verdict import MetricEvidence
+
+Floats = NDArray[np.float64]
 
 _LOG_CAP: Final = math.log(1e300)
 _UNSEEN_WEIGHT: Final = (
@@ -23,45 +26,36 @@ _UNSEEN_WEIGHT: Final = (
 )
 _MOST_REQUESTS: Final = 10**12
 _ROUNDING: Final = 1e-12
+_SUSPICION: Final = math.log(2)  # log odds from which an edge accuses
+
+
+@dataclass(frozen=True, slots=True)
+class Harm:
+    """The evidence of harm, tier A, in logs.
+
+    decisive: each metric's e-value that is held against the threshold (boosted); odds: the same without
+    boosting, which people may read as betting odds; rows: each row's, without boosting; total, total_odds: the
+    weighted sums; refuted: the total reached 1/alpha; leading: the metric that contributes most.
+    """
+
+    decisive: tuple[float, ...]
+    odds: tuple[float, ...]
+    rows: Floats
+    total: float
+    total_odds: float
+    refuted: bool
+    leading: int
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """metrics by name; harm: the weighted sum of e-values that is held against the threshold (errors boosted,
-    boosting.py), refuted: it is there, log_odds: log of the same sum without boosting; leading: the metric that contributes most;
-    safe: every metric is; requests_needed: the largest of the metrics' (None: out of reach)."""
+    """metrics by name; harm: tier A; safe: every metric is; requests_needed: the largest of the metrics'
+    (None: out of reach)."""
 
     metrics: Mapping[str, MetricEvidence]
-    log_harm: float
-    refuted: bool
-    log_odds: float
-    leading: str
+    harm: Harm
     safe: bool
     requests_needed: int | None
-
-    @property
-    def harm(self) -> float:
-        """The weighted sum, capped at 1e300."""
-        return e_value(self.log_harm)
-
-
-@dataclass(frozen=True, slots=True)
-class _Metric:
-    """One metric's evidence in logs, and the proportions to show and to wait for."""
-
-    name: str
-    share: float
-    log_harm: float  # what is held against the threshold
-    log_odds: float  # what people read as betting odds: without boosting
-    shown: Proportion
-    edge: float | None
-    deciding: tuple[Proportion, ...]  # empty: safety cannot be shown yet
-    margins: tuple[float, float]
-
-    @property
-    def log_safe(self) -> float:
-        """log of the least e-value for safety among the proportions that decide it."""
-        return min((p.safety.log_wealth for p in self.deciding if p.safety), default=0.0)
 
 
 def e_value(log: float) -> float:
@@ -69,137 +63,186 @@ def e_value(log: float) -> float:
     return math.exp(min(log, _LOG_CAP))
 
 
+def all_metrics(state: JudgeState, config: JudgeConfig) -> Metrics:
+    """The metrics of that state's run."""
+    return metrics(config, state.absent, state.latency.judged)
+
+
+def harm(rows: Proportions, known: Metrics, alpha: float) -> Harm:
+    """Tier A's evidence against "no metric is worse than it may be"."""
+    odds = rows.log_harm()
+    decisive = odds.copy()
+    decisive[: len(rows.difference)] = rows.log_boosted()
+    logs = tuple(_averaged(decisive, metric.accusing) for metric in known.metrics)
+    plain = tuple(_averaged(odds, metric.accusing) for metric in known.metrics)
+    total = _weighted(known, logs)
+    parts = [math.log(metric.share) + log for metric, log in zip(known.metrics, logs, strict=True)]
+    return Harm(
+        logs,
+        plain,
+        odds,
+        total,
+        _weighted(known, plain),
+        # Boosted wealth stops at its threshold, so that equality must be told from rounding.
+        refuted=total >= -math.log(alpha) - _ROUNDING,
+        leading=max(range(len(parts)), key=parts.__getitem__),
+    )
+
+
+def _averaged(logs: Floats, rows: tuple[int, ...]) -> float:
+    """log of the mean e-value of these rows; 0 before there are any."""
+    if len(rows) == 1:
+        return float(logs[rows[0]])
+    return log_sum([float(logs[row]) for row in rows]) - math.log(len(rows)) if rows else 0.0
+
+
+def _weighted(known: Metrics, logs: tuple[float, ...]) -> float:
+    """log of the sum by shares. What is not measured yet has the e-value 1, as what nobody bets on has."""
+    parts = [math.log(metric.share) + log for metric, log in zip(known.metrics, logs, strict=True)]
+    return log_sum(parts)
+
+
+def log_sum(logs: list[float]) -> float:
+    """log of the sum of exponentials."""
+    top = max(logs)
+    return top + math.log(sum([math.exp(log - top) for log in logs]))
+
+
 def weigh(state: JudgeState, config: JudgeConfig) -> Evidence:
     """What the state says about every metric that is judged."""
-    metrics = [_errors(state, config)]
-    if config.latency_weight > 0 and (state.latency.edges or config.slow_edges):
-        metrics.append(_latency(state.latency, config))
-    # The share of a metric that is not measured stays cash: it neither accuses nor acquits.
-    unused = 1 - sum(metric.share for metric in metrics)
-    cash = [math.log(unused)] if unused > _ROUNDING else []
-    logs = [math.log(metric.share) + metric.log_harm for metric in metrics]
-    odds = [math.log(metric.share) + metric.log_odds for metric in metrics]
-    log_harm = float(np.logaddexp.reduce(logs + cash))
-    # Boosted wealth stops at its threshold, so that equality must be told from rounding.
-    refuted = log_harm >= -math.log(config.alpha) - _ROUNDING
+    known = all_metrics(state, config)
+    against = harm(state.rows, known, config.alpha)
     shown = {
-        m.name: _shown(m, state, config, guilty=refuted and _guilty(m, metrics, config)) for m in metrics
+        metric.name: _shown(metric, i, state, config, against)
+        for i, metric in enumerate(known.metrics)
+        if metric.name != LATENCY or state.latency.edges or config.slow_edges
     }
     needed = [metric.requests_needed for metric in shown.values()]
     return Evidence(
         shown,
-        log_harm,
-        refuted,
-        float(np.logaddexp.reduce(odds + cash)),
-        leading=metrics[int(np.argmax(logs))].name,
-        safe=all(metric.safe for metric in shown.values()),
+        against,
+        safe=all_safe(state, config),
         requests_needed=None if None in needed else max(n for n in needed if n is not None),
     )
 
 
-def _errors(state: JudgeState, config: JudgeConfig) -> _Metric:
-    return _Metric(
-        ERRORS,
-        1 - config.latency_weight,
-        state.errors.harm.log_decisive(),
-        state.errors.harm.log_evidence(),
-        state.errors,
-        None,
-        (state.errors,),
-        (config.safe_ratio, config.safe_delta),
+def all_safe(state: JudgeState, config: JudgeConfig) -> bool:
+    """Whether every metric is shown to be safe; latency that nobody measures or asks for is none."""
+    return all(
+        bool(metric.deciding) and _log_safe(metric, state.rows) >= -math.log(config.beta)
+        for metric in all_metrics(state, config).metrics
+        if metric.name != LATENCY or state.latency.edges or config.slow_edges
     )
 
 
-def _latency(latency: Latency, config: JudgeConfig) -> _Metric:
-    slow = latency.slow()
-    edge = _edge_to_show(latency)
-    return _Metric(
-        LATENCY,
-        config.latency_weight,
-        latency.log_evidence(),
-        latency.log_evidence(),
-        edge.exceedance if edge else Proportion(),
-        latency.edges[edge.index] if edge else None,
-        tuple(each.exceedance for each in slow),
-        (config.slow_safe_ratio, config.slow_safe_delta),
-    )
+def _log_safe(metric: Metric, rows: Proportions) -> float:
+    """log of the least e-value for safety among the rows that decide it."""
+    return min((float(rows.money[row, 2]) for row in metric.deciding), default=0.0)
 
 
-def _edge_to_show(latency: Latency) -> Edge | None:
-    """The edge that accuses, if one does; otherwise the slow edge that is farthest from safe."""
-    loudest = latency.loudest()
-    if loudest is not None and loudest.exceedance.harm.log_evidence() > math.log(2):
+def _row_to_show(metric: Metric, state: JudgeState, against: Harm) -> int | None:
+    """The row that accuses, if one does; otherwise the one that is farthest from safe."""
+    loudest = max(metric.accusing, key=lambda row: float(against.rows[row]), default=None)
+    if loudest is not None and (metric.name != LATENCY or against.rows[loudest] > _SUSPICION):
         return loudest
-    return min(latency.slow(), key=_log_safety, default=None)
+    return min(metric.deciding, key=lambda row: float(state.rows.money[row, 2]), default=None)
 
 
-def _log_safety(edge: Edge) -> float:
-    return edge.exceedance.safety.log_wealth if edge.exceedance.safety else 0.0
-
-
-def _shown(metric: _Metric, state: JudgeState, config: JudgeConfig, *, guilty: bool) -> MetricEvidence:
-    tally = metric.shown.tally
-    low, high = metric.shown.odds.limits()
-    log_safe = metric.log_safe
+def _shown(
+    metric: Metric, place: int, state: JudgeState, config: JudgeConfig, against: Harm
+) -> MetricEvidence:
+    rows, row = state.rows, _row_to_show(metric, state, against)
+    log_safe = _log_safe(metric, rows)
     safe = bool(metric.deciding) and log_safe >= -math.log(config.beta)
+    tally = [0, 0, 0, 0] if row is None else [int(value) for value in rows.tally[row, :4]]
+    ratio, ratio_limits, difference_limits = None, _NO_LIMITS, _NO_LIMITS
+    if row is not None:
+        layout = all_metrics(state, config).layout
+        ratio = rows.odds_ratio(row)
+        ratio_limits = confidence.odds_limits(layout.grid.log_odds[row], rows.odds[row])
+        if row < len(rows.excess):
+            difference_limits = confidence.excess_limits(rows.excess[row].reshape(2, -1))
+    rates = _rate(tally[0], tally[1]), _rate(tally[2], tally[3])
     return MetricEvidence(
         name=metric.name,
-        canary_requests=tally.canary_requests,
-        canary_bad=tally.canary_bad,
-        canary_rate=_rate(tally.canary_bad, tally.canary_requests),
-        baseline_requests=tally.baseline_requests,
-        baseline_bad=tally.baseline_bad,
-        baseline_rate=_rate(tally.baseline_bad, tally.baseline_requests),
-        ratio=tally.ratio(),
-        ratio_low=low,
-        ratio_high=high,
-        ratio_confidence=LEVEL,
-        evidence_harm=e_value(metric.log_odds),
+        canary_requests=tally[1],
+        canary_bad=tally[0],
+        canary_rate=rates[0],
+        baseline_requests=tally[3],
+        baseline_bad=tally[2],
+        baseline_rate=rates[1],
+        ratio=ratio,
+        ratio_low=ratio_limits[0],
+        ratio_high=ratio_limits[1],
+        ratio_confidence=confidence.LEVEL,
+        evidence_harm=e_value(against.odds[place]),
         harm_threshold=1 / (config.alpha * metric.share),
         evidence_safe=e_value(log_safe),
         safe_threshold=1 / config.beta,
         safe=safe,
-        guilty=guilty,
-        requests_needed=0 if safe else _missing(metric, state.weight, config),
-        edge=metric.edge,
+        guilty=against.refuted and _guilty(place, state, config, against),
+        requests_needed=0 if safe else _missing(metric, state, config),
+        edge=_edge(row, state),
+        difference=None if None in rates else rates[0] - rates[1],  # type: ignore[operator]
+        difference_low=difference_limits[0],
+        difference_high=difference_limits[1],
     )
+
+
+_NO_LIMITS: Final[tuple[float | None, float | None]] = (None, None)
+
+
+def _edge(row: int | None, state: JudgeState) -> float | None:
+    """The edge (seconds) that a row is about, None for errors and custom metrics."""
+    first = len(state.rows.difference)
+    if row is None or row < first:
+        return None
+    return state.latency.edges[state.latency.judged[row - first].index]
 
 
 def _rate(bad: int, requests: int) -> float | None:
     return bad / requests if requests else None
 
 
-def _guilty(metric: _Metric, metrics: list[_Metric], config: JudgeConfig) -> bool:
+def _guilty(place: int, state: JudgeState, config: JudgeConfig, against: Harm) -> bool:
     """Closed testing: every set of metrics that contains this one is refuted by its weighted average e-value.
 
     The worst such set is the metric and all those with less evidence than the threshold.
     """
     limit = -math.log(config.alpha)
-    company = [m for m in metrics if m is metric or m.log_harm < limit]
-    logs = [math.log(m.share) + m.log_harm for m in company]
-    average = float(np.logaddexp.reduce(logs)) - math.log(sum(m.share for m in company))
-    return average >= limit - _ROUNDING
+    known = all_metrics(state, config).metrics
+    company = [i for i in range(len(known)) if i == place or against.decisive[i] < limit]
+    logs = [math.log(known[i].share) + against.decisive[i] for i in company]
+    return log_sum(logs) - math.log(sum(known[i].share for i in company)) >= limit - _ROUNDING
 
 
-def _missing(metric: _Metric, weight: float, config: JudgeConfig) -> int | None:
-    """Requests (both arms) until every deciding proportion is expected to be safe if the arms are alike."""
-    weight = _UNSEEN_WEIGHT if weight < 0 else weight
-    deciding = metric.deciding or (Proportion(safety=safety.Safety()),)
-    each = [_missing_of(proportion, weight, metric.margins, config.beta) for proportion in deciding]
+def _missing(metric: Metric, state: JudgeState, config: JudgeConfig) -> int | None:
+    """Requests (both arms) until every deciding row is expected to be safe if the arms are alike."""
+    weight = _UNSEEN_WEIGHT if state.weight < 0 else state.weight
+    if not metric.deciding:
+        each = [_missing_of(_UNSEEN, 0, weight, metric, config.beta)]
+    else:
+        each = [_missing_of(state.rows, row, weight, metric, config.beta) for row in metric.deciding]
     return None if None in each else max(n for n in each if n is not None)
 
 
-def _missing_of(
-    proportion: Proportion, weight: float, margins: tuple[float, float], beta: float
-) -> int | None:
-    if proportion.safety is None:
-        return None
-    theta = proportion.recent.baseline_rate()
-    growth = safety.growth_per_request(theta, weight, *margins)
-    half = safety.favoured(theta, *margins)
-    gap = -math.log(beta) - proportion.safety.log_wealth
+_UNSEEN: Final = Proportions.start(1, 0)
+
+
+def _missing_of(rows: Proportions, row: int, weight: float, metric: Metric, beta: float) -> int | None:
+    gap = -math.log(beta) - float(rows.money[row, 2])
     if gap <= 0:
         return 0
+    # The estimate is shown with two or three digits: neighbouring states share it.
+    theta = float(f"{rows.baseline_rate(row):.3g}")
+    growth, by_ratio = _growth(theta, weight, metric.safe_ratio, metric.safe_delta)
     if growth <= 0:
         return None
-    return min(math.ceil((gap - proportion.safety.log_share_alike(half)) / growth), _MOST_REQUESTS)
+    half = rows.safety[row].reshape(2, -1)[0 if by_ratio else 1]
+    return min(math.ceil((gap - safety.log_share_alike(half)) / growth), _MOST_REQUESTS)
+
+
+@functools.lru_cache(maxsize=4096)
+def _growth(theta: float, weight: float, safe_ratio: float, safe_delta: float) -> tuple[float, bool]:
+    by_ratio = bool(safety.by_ratio(*(np.array(v) for v in (theta, safe_ratio, safe_delta))))
+    return safety.growth_per_request(theta, weight, safe_ratio, safe_delta), by_ratio

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
-from analysis import harm, latency, sentences, wealth
-from analysis.counts import Counts, Interval, pooled
-from analysis.evidence import Evidence, weigh
-from analysis.judge_config import JudgeConfig
-from analysis.proportion import Proportion, Table, Tolerance
-from analysis.state import JudgeState
+import numpy as np
+
+from analysis import harm, sentences, wealth
+from analysis.counts import Arms, Interval, Totals, pooled
+from analysis.errors import BadCounts
+from analysis.evidence import Harm, all_metrics, all_safe, e_value, weigh
+from analysis.evidence import harm as harm_evidence
+from analysis.judge_config import LATENCY, JudgeConfig
+from analysis.latency import Latency
+from analysis.metrics import Metric, metrics
+from analysis.proportion import Proportions, Span
+from analysis.state import Failing, JudgeState, Skipped, start
 from analysis.verdict import Decision, Verdict
+
+_OVERLAP: Final = 1e-6  # seconds that rounding may make of two intervals that touch
+_MOST_REASONS: Final = 16  # of quarantine that are told apart
+_OTHER: Final = "other"
+_BLOCK: Final = 60.0  # seconds in which the worst of the baseline is remembered, where bursts are no concern
+_NO_ARMS: Final = Arms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,101 +39,163 @@ class Judge:
 
     def start(self) -> JudgeState:
         """The state before any interval."""
-        return JudgeState()
+        return start(self.config)
 
     def update(self, state: JudgeState, interval: Interval) -> JudgeState:
         """The state after one more closed interval; `state` is unchanged.
 
-        Raises EdgesDiffer when the interval's histogram edges are not those judged before, UnknownEdge when
-        a named slow edge is not among them.
+        Raises BadCounts when the interval begins before the last one ended or brings a custom metric that is
+        not configured, EdgesDiffer when its histogram edges are not those judged before, UnknownEdge when a
+        named slow edge is not among them.
         """
-        arms = pooled(interval.canary.values()), pooled(interval.baseline.values())
+        self._check(state, interval)
+        canary, baseline = pooled(interval.canary.values()), pooled(interval.baseline.values())
         seconds = interval.end - interval.start
         rose = 0 <= state.weight < interval.weight
+        both = canary.requests > 0 and baseline.requests > 0
+        absent = self._absent(interval) if both and not state.intervals else state.absent
+        known = metrics(self.config, absent, state.latency.judged)
+        cells = self._cells(interval, canary, baseline, state.latency)
         stakes = self._stakes(state, seconds, rise=state.rises + 1 if rose else 0)
-        both = arms[0].requests > 0 and arms[1].requests > 0
+        span = Span(seconds, stakes, self.config.burst_block or _BLOCK)
+        rows = state.rows.after(cells, span, known.layout)
+        latency, rows = self._latency(state.latency, rows, interval.edges, baseline)
         after = replace(
             state,
             intervals=state.intervals + both,
             judged_seconds=state.judged_seconds + (seconds if both else 0.0),
+            end=interval.end,
             weight=interval.weight,
             rises=state.rises + rose,
-            errors=self._errors(state.errors, arms, seconds, stakes),
-            latency=self._latency(state, arms, interval, stakes),
+            absent=absent,
+            rows=rows,
+            latency=latency,
         )
+        if self.config.thresholds:
+            after = self._checked(after, interval.values)
         return self._remembering_proof(after)
+
+    def skip(self, state: JudgeState, reason: str) -> JudgeState:
+        """The state after an interval that was quarantined for that reason: counted, not judged."""
+        names = [one.reason for one in state.skipped]
+        if reason not in names and len(names) >= _MOST_REASONS - 1:
+            reason = _OTHER
+        if reason not in names:
+            return replace(state, skipped=(*state.skipped, Skipped(reason, 1)))
+        counted = tuple(Skipped(s.reason, s.intervals + (s.reason == reason)) for s in state.skipped)
+        return replace(state, skipped=counted)
+
+    def decide(self, state: JudgeState, *, deadline_passed: bool = False) -> Decision:
+        """The decision of `verdict` alone, at a fraction of its time."""
+        if state.proved or state.exceeded:
+            return "rollback"
+        if state.judged_seconds >= self.config.min_judged and all_safe(state, self.config):
+            evidence = harm_evidence(state.rows, all_metrics(state, self.config), self.config.alpha)
+            if evidence.total < -math.log(self.config.alpha) / 2:
+                return "promote"
+        return "inconclusive" if deadline_passed else "continue"
 
     def verdict(self, state: JudgeState, *, deadline_passed: bool = False) -> Verdict:
         """What the evidence says now. `deadline_passed`: the deadline came or cannot be met any more."""
         evidence = weigh(state, self.config)
-        decision = self._decision(state, evidence, deadline_passed)
+        decision = self.decide(state, deadline_passed=deadline_passed)
         return Verdict(
             decision=decision,
-            reason=sentences.reason(decision, state.proved),
+            reason=sentences.reason(decision, state),
             because=sentences.because(decision, state, evidence, self.config),
             metrics=evidence.metrics,
-            evidence_harm=evidence.harm,
+            evidence_harm=e_value(evidence.harm.total),
             harm_threshold=1 / self.config.alpha,
-            excess_rate_upper=1.0 if state.errors.excess is None else state.errors.excess.upper(),
+            excess_rate_upper=state.rows.excess_upper(0),
             requests_needed=evidence.requests_needed,
             judged_seconds=state.judged_seconds,
             intervals=state.intervals,
+            skipped={one.reason: one.intervals for one in state.skipped},
         )
 
-    def _decision(self, state: JudgeState, evidence: Evidence, deadline_passed: bool) -> Decision:
-        if state.proved:
-            return "rollback"
-        unsuspected = evidence.log_harm < -math.log(self.config.alpha) / 2
-        if evidence.safe and unsuspected and state.judged_seconds >= self.config.min_judged:
-            return "promote"
-        return "inconclusive" if deadline_passed else "continue"
+    def _check(self, state: JudgeState, interval: Interval) -> None:
+        if interval.start < state.end - _OVERLAP:
+            raise BadCounts(
+                "start", interval.start, f"at or after the end of the last interval, {state.end!r}"
+            )
+        known = [one.name for one in self.config.custom]
+        for name in interval.custom:
+            if name not in known:
+                raise BadCounts(f"custom[{name!r}]", name, f"a configured metric, which are {known}")
+        if interval.edges and self.config.latency_weight > 0:
+            state.latency.check(interval.edges, self.config.slow_edges)
+
+    def _absent(self, interval: Interval) -> tuple[str, ...]:
+        """The metrics that this interval does not bring."""
+        missing = [one.name for one in self.config.custom if one.name not in interval.custom]
+        return tuple(missing if interval.edges else [*missing, LATENCY])
+
+    def _cells(
+        self, interval: Interval, canary: Totals, baseline: Totals, latency: Latency
+    ) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+        """Bad events and requests of both arms in every row."""
+        cells = [(canary.errors, canary.requests, baseline.errors, baseline.requests)]
+        for one in self.config.custom:
+            arms = interval.custom.get(one.name, _NO_ARMS)
+            c, b = pooled(arms.canary.values()), pooled(arms.baseline.values())
+            cells.append((c.errors, c.requests, b.errors, b.requests))
+        if latency.judged:
+            cells += latency.cells(canary.latency, baseline.latency)
+        return np.array(cells, dtype=np.float64)
+
+    def _latency(
+        self, before: Latency, rows: Proportions, edges: tuple[float, ...], baseline: Totals
+    ) -> tuple[Latency, Proportions]:
+        """Until edges are chosen, the baseline's buckets are learned from and not judged."""
+        if not edges or before.judged or self.config.latency_weight == 0:
+            return before, rows
+        after, recent = before.learned(edges, baseline.latency, self.config.slow_edges)
+        return after, rows.with_rows(recent) if len(recent) else rows
 
     def _stakes(self, state: JudgeState, seconds: float, *, rise: int) -> tuple[float, float]:
         """What a metric stakes on its first interval, and on any later one."""
-        elapsed = state.judged_seconds
+        elapsed, horizon = state.judged_seconds, self.config.horizon
         return (
-            wealth.stake(first=True, rise=0, seconds=seconds, elapsed=elapsed, horizon=self.config.horizon),
-            wealth.stake(
-                first=False, rise=rise, seconds=seconds, elapsed=elapsed, horizon=self.config.horizon
-            ),
+            wealth.stake(first=True, rise=0, seconds=seconds, elapsed=elapsed, horizon=horizon),
+            wealth.stake(first=False, rise=rise, seconds=seconds, elapsed=elapsed, horizon=horizon),
         )
 
-    def _errors(
-        self, before: Proportion, arms: tuple[Counts, Counts], seconds: float, stakes: tuple[float, float]
-    ) -> Proportion:
-        canary, baseline = arms
-        config = self.config
-        return before.after(
-            Table(canary.errors, canary.requests, baseline.errors, baseline.requests),
-            stake=stakes[0] if before.untouched else stakes[1],
-            seconds=seconds,
-            log_cap=-math.log(config.alpha * (1 - config.latency_weight)),
-            tolerance=Tolerance(
-                config.harm_ratio, config.harm_delta, config.safe_ratio, config.safe_delta, config.burst_block
-            ),
-        )
-
-    def _latency(
-        self, state: JudgeState, arms: tuple[Counts, Counts], interval: Interval, stakes: tuple[float, float]
-    ) -> latency.Latency:
-        if self.config.latency_weight == 0:
-            return state.latency
-        edges, seconds = interval.edges, interval.end - interval.start
-        return latency.update(state.latency, arms, edges, seconds=seconds, stakes=stakes, config=self.config)
+    def _checked(self, state: JudgeState, values: Mapping[str, float | None]) -> JudgeState:
+        """Thresholds: so many failing intervals in a row; no value is neither a failure nor a success."""
+        before = {one.name: one for one in state.failing}
+        exceeded = state.exceeded
+        for threshold in self.config.thresholds:
+            value = values.get(threshold.name)
+            if value is None or math.isnan(value):
+                continue
+            fails = value > threshold.limit if threshold.at_most else value < threshold.limit
+            if not fails:
+                before.pop(threshold.name, None)
+                continue
+            past = before.get(threshold.name)
+            shown = max(-1e300, min(1e300, float(value)))
+            before[threshold.name] = Failing(threshold.name, past.intervals + 1 if past else 1, shown)
+            if before[threshold.name].intervals >= threshold.failures:
+                exceeded = exceeded or threshold.name
+        return replace(state, failing=tuple(before.values()), exceeded=exceeded)
 
     def _remembering_proof(self, state: JudgeState) -> JudgeState:
         """Ville's inequality bounds the chance that the evidence **ever** gets there: proved stays proved."""
         if state.proved:
             return state
-        evidence = weigh(state, self.config)
-        if not evidence.refuted:
+        known = all_metrics(state, self.config)
+        evidence = harm_evidence(state.rows, known, self.config.alpha)
+        metric = known.metrics[evidence.leading]
+        if not evidence.refuted or not self._guarded(state, evidence, metric):
             return state
-        if not harm.guarded(
-            evidence.log_odds,
+        return replace(state, proved=metric.name, proved_log_evidence=evidence.total)
+
+    def _guarded(self, state: JudgeState, evidence: Harm, metric: Metric) -> bool:
+        row = max(metric.accusing, key=lambda at: float(evidence.rows[at]))
+        return harm.guarded(
+            evidence.total_odds,
             alpha=self.config.alpha,
-            bad_events=evidence.metrics[evidence.leading].canary_bad,
+            bad_events=float(state.rows.tally[row, 0]),
             intervals=state.intervals,
             least=(self.config.min_bad_events, self.config.min_intervals),
-        ):
-            return state
-        return replace(state, proved=evidence.leading, proved_log_evidence=evidence.log_harm)
+        )

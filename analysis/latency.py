@@ -14,35 +14,26 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from analysis.counts import Counts
 from analysis.errors import EdgesDiffer, UnknownEdge
-from analysis.harm import Harm
-from analysis.judge_config import JudgeConfig
-from analysis.proportion import Proportion, Recent, Table, Tolerance
-from analysis.safety import Safety
+
+Floats = NDArray[np.float64]
 
 _BASELINE_REQUESTS: Final = 200  # seen before edges are chosen
 _MOST_EDGES: Final = 8
 _EXCEEDANCE: Final = (0.002, 0.95)
-_SLOW_BY_DEFAULT: Final = (
-    0.5,
-    0.05,
-)  # the baseline's exceedance at the edges that decide safety unless named
+# The baseline's exceedance at the edges that decide safety unless named.
+_SLOW_BY_DEFAULT: Final = (0.5, 0.05)
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One edge that is judged: its index among the histogram's, whether it counts for harm, its evidence."""
+    """One edge that is judged: its index among the histogram's, what it counts for."""
 
     index: int
     for_harm: bool
-    exceedance: Proportion
-
-    @property
-    def decides_safety(self) -> bool:
-        """Whether it is one of the slow edges."""
-        return self.exceedance.safety is not None
+    decides: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,93 +44,46 @@ class Latency:
     past: tuple[int, ...] = ()
     judged: tuple[Edge, ...] = ()
 
-    def log_evidence(self) -> float:
-        """log of the average e-value over the edges that count for harm; 0 before there are any."""
-        logs = [edge.exceedance.harm.log_evidence() for edge in self.judged if edge.for_harm]
-        return float(np.logaddexp.reduce(logs)) - math.log(len(logs)) if logs else 0.0
+    def check(self, edges: tuple[float, ...], named: tuple[float, ...]) -> None:
+        """Raises EdgesDiffer when `edges` are not those of before, UnknownEdge when a named one is no edge."""
+        if self.edges and edges != self.edges:
+            raise EdgesDiffer("edges", edges, f"the edges that were judged before, {self.edges}")
+        if self.judged:
+            return
+        for name in named:
+            if not any(math.isclose(name, edge, rel_tol=1e-9) for edge in edges):
+                raise UnknownEdge("slow_edges", name, f"an edge of the histogram, which has {edges}")
 
-    def loudest(self) -> Edge | None:
-        """The edge with the most evidence of harm, if any counts for harm."""
-        candidates = [edge for edge in self.judged if edge.for_harm]
-        return max(candidates, key=lambda edge: edge.exceedance.harm.log_evidence(), default=None)
+    def learned(
+        self, edges: tuple[float, ...], buckets: tuple[int, ...], named: tuple[float, ...]
+    ) -> tuple[Latency, Floats]:
+        """With one more interval's `buckets` of the baseline, and for each edge chosen now, what is known of it.
 
-    def slow(self) -> tuple[Edge, ...]:
-        """The edges that decide safety."""
-        return tuple(edge for edge in self.judged if edge.decides_safety)
+        Until the baseline has shown enough, only its past grows; then edges are chosen from it, and the past of
+        their exceedance is returned, shape (chosen, 4) as Proportions.recent.
+        """
+        past = tuple(a + b for a, b in itertools.zip_longest(self.past, buckets, fillvalue=0))
+        requests = sum(past)
+        if requests < _BASELINE_REQUESTS:
+            return Latency(edges, past), np.zeros((0, 4))
+        slower = [sum(past[i + 1 :]) for i in range(len(edges))]
+        rates = [(x + 0.5) / (requests + 1) for x in slower]
+        slow = _slow_indices(edges, rates, named)
+        harmful = _harm_indices(slower, requests, rates, slow)
+        judged = tuple(Edge(i, i in harmful, i in slow) for i in sorted(slow | harmful))
+        recent = np.array([[0.0, 0.0, slower[edge.index], requests] for edge in judged])
+        return Latency(edges, (), judged), recent
 
-
-def update(
-    state: Latency,
-    arms: tuple[Counts, Counts],
-    edges: tuple[float, ...],
-    *,
-    seconds: float,
-    stakes: tuple[float, float],
-    config: JudgeConfig,
-) -> Latency:
-    """The state after one interval. arms: (canary, baseline); stakes: (an edge's first, any later one).
-
-    Raises EdgesDiffer, UnknownEdge.
-    """
-    if not edges:
-        return state
-    if state.edges and edges != state.edges:
-        raise EdgesDiffer("edges", edges, f"the edges that were judged before, {state.edges}")
-    if not state.judged:
-        _check_named(config.slow_edges, edges)
-        return _learn(Latency(edges, state.past), arms[1], config)
-    tolerance = Tolerance(
-        config.slow_ratio, None, config.slow_safe_ratio, config.slow_safe_delta, config.burst_block
-    )
-    judged = tuple(
-        Edge(
-            edge.index,
-            edge.for_harm,
-            edge.exceedance.after(
-                _exceeding(arms, edge.index),
-                stake=stakes[0] if edge.exceedance.untouched else stakes[1],
-                seconds=seconds,
-                tolerance=tolerance,
-            ),
-        )
-        for edge in state.judged
-    )
-    return Latency(state.edges, (), judged)
-
-
-def _exceeding(arms: tuple[Counts, Counts], index: int) -> Table:
-    canary, baseline = arms
-    return Table(
-        sum(canary.latency[index + 1 :]),
-        sum(canary.latency),
-        sum(baseline.latency[index + 1 :]),
-        sum(baseline.latency),
-    )
-
-
-def _learn(state: Latency, baseline: Counts, config: JudgeConfig) -> Latency:
-    """Until the baseline has shown enough, only its past grows; then edges are chosen from it."""
-    past = tuple(a + b for a, b in itertools.zip_longest(state.past, baseline.latency, fillvalue=0))
-    requests = sum(past)
-    if requests < _BASELINE_REQUESTS:
-        return Latency(state.edges, past)
-    slower = [sum(past[i + 1 :]) for i in range(len(state.edges))]
-    rates = [(x + 0.5) / (requests + 1) for x in slower]
-    slow = _slow_indices(state.edges, rates, config.slow_edges)
-    harmful = _harm_indices(slower, requests, rates, slow)
-    judged = tuple(
-        Edge(
-            index,
-            index in harmful,
-            Proportion(
-                recent=Recent(baseline_bad=slower[index], baseline_requests=requests),
-                harm=Harm(),
-                safety=Safety() if index in slow else None,
-            ),
-        )
-        for index in sorted(slow | harmful)
-    )
-    return Latency(state.edges, (), judged)
+    def cells(self, canary: tuple[int, ...], baseline: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
+        """Bad events and requests of both arms at every judged edge, from their buckets (none: zeros)."""
+        slower = [list(itertools.accumulate(reversed(arm))) or [0] for arm in (canary, baseline)]
+        n_c, n_b = slower[0][-1], slower[1][-1]
+        cells = []
+        for edge in self.judged:
+            above = len(self.edges) - 1 - edge.index
+            x_c, x_b = (arm[above] if len(arm) > 1 else 0 for arm in slower)
+            cells.append((x_c, n_c, x_b, n_b))
+        return cells
 
 
 def _slow_indices(edges: tuple[float, ...], rates: list[float], named: tuple[float, ...]) -> set[int]:
@@ -171,9 +115,3 @@ def _harm_indices(slower: list[int], requests: int, rates: list[float], slow: se
 
 def _logit(p: float) -> float:
     return math.log(p / (1 - p))
-
-
-def _check_named(named: tuple[float, ...], edges: tuple[float, ...]) -> None:
-    for name in named:
-        if not any(math.isclose(name, edge, rel_tol=1e-9) for edge in edges):
-            raise UnknownEdge("slow_edges", name, f"an edge of the histogram, which has {edges}")

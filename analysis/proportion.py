@@ -1,266 +1,309 @@
-"""One proportion in two arms, interval by interval: all evidence that is kept about it.
+"""Proportions in two arms, interval by interval: all evidence that is kept about them, one row for each.
 
-A bad event is a failed request, or one slower than an edge.
+A bad event is a failed request, or one slower than an edge, or whatever a counter pair counts. Rows are kept
+together, as arrays, because a judge looks at nine of them at every interval.
 """
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
-from typing import Final
+import math
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from analysis import harm, projection, safety, wealth
-from analysis.confidence import EXCESS_GRID, ODDS_GRID, ExcessLimit, OddsLimits
-from analysis.harm import Harm
-from analysis.hypergeometric import log_likelihoods
-from analysis.safety import Safety
+from analysis import confidence, harm, projection, safety, wealth
+from analysis.arrays import Arrays, frozen
+from analysis.confidence import BELOW, EXCESS_GRID
+from analysis.hypergeometric import OddsGrid
 
 Floats = NDArray[np.float64]
 
-_HALF_LIFE: Final = (
-    1800.0  # seconds: what a bet takes for the baseline's present rate follows the day, not noise
-)
+_HALF_LIFE: Final = 1800.0  # seconds: what a bet takes for the present rate follows the day, not noise
 _PRIOR_REQUESTS: Final = 50.0
 _PRIOR_BAD: Final = 0.5
+_TINY: Final = 1e-300
 _SHRINK: Final = 20.0  # requests at the baseline's rate that a young canary's rate is shrunk by
+
+_LIFTS: Final = len(wealth.lifts())
+_ALIKE: Final = safety.ALTERNATIVES
+# Columns of the likelihoods: the edge of harm, lifts over it, the edge of safety, what is safe, odds below 1.
+_EDGE: Final = slice(0, 1)
+_LIFTED: Final = slice(1, 1 + _LIFTS)
+_SAFE_EDGE: Final = slice(1 + _LIFTS, 2 + _LIFTS)
+_SAFE: Final = slice(2 + _LIFTS, 2 + _LIFTS + _ALIKE)
+ODDS: Final = 2 + _LIFTS + _ALIKE + len(BELOW)
 
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """What is tolerated of one proportion; harm_delta None: any difference (latency)."""
+    """What is tolerated of one proportion.
+
+    harm_delta None: any difference (latency); log_cap: log of the threshold of harm, where boosting stops
+    (inf: no boosting); decides: whether safety depends on it.
+    """
 
     harm_ratio: float
     harm_delta: float | None
     safe_ratio: float
     safe_delta: float
-    block: float = 60.0  # seconds in which the worst of the baseline is remembered
+    log_cap: float = math.inf
+    decides: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One interval's bad events and requests."""
+class Span(NamedTuple):
+    """An interval's length in seconds, what is staked in it (first bet, any later bet), the length of a block."""
 
-    canary_bad: int
-    canary_requests: int
-    baseline_bad: int
-    baseline_requests: int
-
-    @property
-    def comparable(self) -> bool:
-        """Whether both arms had requests."""
-        return self.canary_requests > 0 and self.baseline_requests > 0
+    seconds: float
+    stakes: tuple[float, float]
+    block: float
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """Sums over judged intervals; mh_canary / mh_baseline is the Mantel-Haenszel ratio of odds."""
+class Layout:
+    """The tolerances of all rows, and what follows from them. Rows with a harm_delta come first."""
 
-    canary_bad: int = 0
-    canary_requests: int = 0
-    baseline_bad: int = 0
-    baseline_requests: int = 0
-    mh_canary: float = 0.0
-    mh_baseline: float = 0.0
-
-    def plus(self, table: Table) -> Tally:
-        """With one more interval."""
-        requests = max(table.canary_requests + table.baseline_requests, 1)
-        fine_canary = table.canary_requests - table.canary_bad
-        fine_baseline = table.baseline_requests - table.baseline_bad
-        return Tally(
-            self.canary_bad + table.canary_bad,
-            self.canary_requests + table.canary_requests,
-            self.baseline_bad + table.baseline_bad,
-            self.baseline_requests + table.baseline_requests,
-            self.mh_canary + table.canary_bad * fine_baseline / requests,
-            self.mh_baseline + table.baseline_bad * fine_canary / requests,
-        )
-
-    def ratio(self) -> float | None:
-        """The ratio of odds, None while undefined."""
-        return self.mh_canary / self.mh_baseline if self.mh_baseline > 0 else None
+    def __init__(self, tolerances: tuple[Tolerance, ...]) -> None:
+        self.tolerances = tolerances
+        self.paired = sum(one.harm_delta is not None for one in tolerances)
+        assert all(one.harm_delta is not None for one in tolerances[: self.paired])
+        rows = [
+            np.concatenate((harm.ratio_log_odds(t.harm_ratio), safety.ratio_log_odds(t.safe_ratio), BELOW))
+            for t in tolerances
+        ]
+        self.grid = OddsGrid(np.array(rows))
+        self.bets = [_Bets(one) for one in tolerances]
+        self.safe_ratio = np.array([one.safe_ratio for one in tolerances])
+        self.safe_delta = np.array([one.safe_delta for one in tolerances])
+        self.decides = np.array([one.decides for one in tolerances])
+        self.has_delta = np.array([one.harm_delta is not None for one in tolerances])
 
 
-@dataclass(frozen=True, slots=True)
-class Recent:
-    """The past with a half-life of half an hour: what bets on the next interval are made of."""
-
-    canary_bad: float = 0.0
-    canary_requests: float = 0.0
-    baseline_bad: float = 0.0
-    baseline_requests: float = 0.0
-
-    def plus(self, table: Table, seconds: float) -> Recent:
-        """With one more interval of that length."""
-        kept = 0.5 ** (seconds / _HALF_LIFE)
-        return Recent(
-            kept * self.canary_bad + table.canary_bad,
-            kept * self.canary_requests + table.canary_requests,
-            kept * self.baseline_bad + table.baseline_bad,
-            kept * self.baseline_requests + table.baseline_requests,
-        )
-
-    def baseline_rate(self) -> float:
-        """Inside (0, 1): smoothed by half a bad event in fifty requests."""
-        return (self.baseline_bad + _PRIOR_BAD) / (self.baseline_requests + _PRIOR_REQUESTS)
-
-    def canary_rate(self) -> float:
-        """Inside (0, 1): shrunk towards the baseline's."""
-        return (self.canary_bad + _SHRINK * self.baseline_rate()) / (self.canary_requests + _SHRINK)
+@functools.lru_cache(maxsize=256)
+def layout(tolerances: tuple[Tolerance, ...]) -> Layout:
+    """The layout of these rows."""
+    return Layout(tolerances)
 
 
-@dataclass(frozen=True, slots=True)
-class Blocks:
-    """The baseline in blocks of burst_block seconds: how bad it was at its worst.
+@dataclass(frozen=True, slots=True, eq=False)
+class Proportions(Arrays):
+    """Read-only arrays, one row for each proportion; the last two only for rows with a harm_delta.
 
-    highest: the greatest lower 95 % confidence limit (Clopper and Pearson 1934) of a block's rate, so that
-    chance alone does not raise it much; seconds, bad, requests: the block under way.
+    tally (rows, 6): bad events and requests of the canary, of the baseline, and the two sums whose quotient
+    is the Mantel-Haenszel ratio of odds; recent (rows, 4): the first four with a half-life of half an hour,
+    which bets on the next interval are made of; blocks (rows, 4): how bad the baseline was in its worst block
+    (the greatest lower 95 % limit of a block's rate, Clopper and Pearson 1934, so that chance alone does not
+    raise it much), then seconds, bad events and requests of the block under way; money (rows, 3): what is not
+    yet staked, log of the ratio's boosted wealth, log of the wealth against "unsafe"; ratio (rows, lifts):
+    log wealth; odds (rows, ODDS): log likelihoods; safety (rows, 2 x alternatives): log likelihood ratios of
+    the ratio's half, then the difference's; difference (paired rows, lifts): log wealth; excess (paired rows,
+    2 x points): log e-values against "at most" and "at least" each point of EXCESS_GRID more.
     """
 
-    highest: float = 0.0
-    seconds: float = 0.0
-    bad: int = 0
-    requests: int = 0
+    tally: Floats
+    recent: Floats
+    blocks: Floats
+    money: Floats
+    ratio: Floats
+    odds: Floats
+    safety: Floats
+    difference: Floats
+    excess: Floats
 
-    def plus(self, table: Table, seconds: float, length: float) -> Blocks:
-        """With one more interval."""
-        grown = Blocks(
-            self.highest,
-            self.seconds + seconds,
-            self.bad + table.baseline_bad,
-            self.requests + table.baseline_requests,
+    WIDTHS = (6, 4, 4, 3, _LIFTS, ODDS, 2 * _ALIKE, _LIFTS, 2 * len(EXCESS_GRID))
+    PAIRED = ("difference", "excess")
+
+    @classmethod
+    def start(cls, rows: int, paired: int, recent: Floats | None = None) -> Proportions:
+        """Nothing seen, but for `recent`."""
+        sizes = dict(zip(cls.names(), cls.WIDTHS, strict=True))
+        zeros = {n: np.zeros((paired if n in cls.PAIRED else rows, w)) for n, w in sizes.items()}
+        zeros["money"][:, 0] = 1.0
+        zeros["ratio"][:] = zeros["difference"][:] = wealth.NOTHING
+        if recent is not None:
+            zeros["recent"] = recent
+        return cls(**{name: frozen(value) for name, value in zeros.items()})
+
+    def with_rows(self, recent: Floats) -> Proportions:
+        """With further rows (without a harm_delta) of which only the recent past is known."""
+        more = Proportions.start(len(recent), 0, recent)
+        return Proportions(
+            **{n: frozen(np.concatenate((getattr(self, n), getattr(more, n)))) for n in self.names()}
         )
-        if grown.seconds < length:
-            return grown
-        fine = grown.requests - grown.bad
-        lowest = float(betaincinv(grown.bad, fine + 1, 0.05)) if grown.bad else 0.0
-        return Blocks(max(self.highest, lowest))
 
+    def afresh(self) -> Proportions:
+        """With all wealth against "no harm" back at its start, and all else as it was."""
+        new = Proportions.start(len(self.tally), len(self.difference))
+        money = np.column_stack((new.money[:, :2], self.money[:, 2]))
+        return self.replaced(money=frozen(money), ratio=new.ratio, difference=new.difference)
 
-@dataclass(frozen=True, slots=True)
-class Proportion:
-    """`safety` and `excess` are None where nothing is decided by them."""
+    def baseline_rate(self, row: int) -> float:
+        """Inside (0, 1): smoothed by half a bad event in fifty requests."""
+        return float((self.recent[row, 2] + _PRIOR_BAD) / (self.recent[row, 3] + _PRIOR_REQUESTS))
 
-    tally: Tally = field(default_factory=Tally)
-    recent: Recent = field(default_factory=Recent)
-    blocks: Blocks = field(default_factory=Blocks)
-    harm: Harm = field(default_factory=Harm)
-    odds: OddsLimits = field(default_factory=OddsLimits)
-    safety: Safety | None = None
-    excess: ExcessLimit | None = None
+    def canary_rate(self, row: int) -> float:
+        """Inside (0, 1): shrunk towards the baseline's."""
+        shrunk = _SHRINK * self.baseline_rate(row)
+        return float((self.recent[row, 0] + shrunk) / (self.recent[row, 1] + _SHRINK))
 
-    def lengths(self) -> dict[str, tuple[int, int]]:
-        """For every vector kept: how many entries it has, and how many it must have unless it has none."""
-        found = {
-            "harm.ratio.logs": (len(self.harm.ratio.logs), len(wealth.lifts())),
-            "odds.logs": (len(self.odds.logs), len(ODDS_GRID)),
-        }
-        if self.harm.difference is not None:
-            found["harm.difference.logs"] = len(self.harm.difference.logs), len(wealth.lifts())
-        if self.excess is not None:
-            found["excess.logs"] = len(self.excess.logs), len(EXCESS_GRID)
-        if self.safety is not None:
-            found["safety.ratio"] = len(self.safety.ratio), safety.ALTERNATIVES
-            found["safety.difference"] = len(self.safety.difference), safety.ALTERNATIVES
-        return found
+    def odds_ratio(self, row: int) -> float | None:
+        """Mantel and Haenszel's, None while undefined."""
+        above, below = self.tally[row, 4:6]
+        return float(above / below) if below > 0 else None
 
-    @property
-    def untouched(self) -> bool:
-        """Whether nothing was staked yet."""
-        return not self.harm.ratio.logs
+    def excess_upper(self, row: int) -> float:
+        """Upper 95 % limit of a paired row's excess rate."""
+        return confidence.excess_upper(self.excess[row].reshape(2, -1))
 
-    def after(
-        self,
-        table: Table,
-        *,
-        stake: float,
-        seconds: float,
-        tolerance: Tolerance,
-        log_cap: float | None = None,
-    ) -> Proportion:
-        """After one interval; an interval with an empty arm is counted and proves nothing.
+    def log_ratio(self) -> Floats:
+        """log of each row's e-value against "the ratio of odds was tolerable throughout"."""
+        return _log_values(self.ratio, self.money[:, 0])
 
-        log_cap: log of the threshold of harm, where boosting stops.
+    def log_difference(self) -> Floats:
+        """log of each paired row's e-value against "the difference was tolerable throughout"."""
+        return _log_values(self.difference, self.money[: len(self.difference), 0])
+
+    def log_harm(self) -> Floats:
+        """log of each row's e-value against "the ratio or the difference was tolerable throughout"."""
+        logs, paired = self.log_ratio(), len(self.difference)
+        logs[:paired] = np.minimum(logs[:paired], self.log_difference())
+        return logs
+
+    def log_boosted(self) -> Floats:
+        """As `log_harm`, of paired rows and with boosting: held against the threshold, and not read as odds."""
+        return np.minimum(self.money[: len(self.difference), 1], self.log_difference())
+
+    def after(self, cells: Floats, span: Span, layout: Layout) -> Proportions:
+        """After one interval; a row with an empty arm is counted and proves nothing.
+
+        cells: shape (rows, 4): bad events and requests of the canary, then of the baseline.
         """
-        counted = (
-            self.tally.plus(table),
-            self.recent.plus(table, seconds),
-            self.blocks.plus(table, seconds, tolerance.block),
+        comparable = (cells[:, 1] > 0) & (cells[:, 3] > 0)
+        logs = layout.grid.log_likelihoods(cells)
+        factors = logs[:, _LIFTED] - logs[:, _EDGE]
+        stake, log_stake = self._stakes(comparable, span)
+        laid = np.logaddexp(self.ratio, log_stake)
+        money, safe = self.money.copy(), self.safety.copy()
+        money[:, 0] -= stake
+        rates = (self.recent[:, 2] + _PRIOR_BAD) / (self.recent[:, 3] + _PRIOR_REQUESTS)
+        by_ratio = safety.by_ratio(rates, layout.safe_ratio, layout.safe_delta)
+        half, safer = safe[:, :_ALIKE], (logs[:, _SAFE] - logs[:, _SAFE_EDGE]) * by_ratio[:, None]
+        money[:, 2] += safety.gained(half, safer)
+        half += safer
+        difference, excess = self.difference.copy(), self.excess.copy()
+        betting = comparable & (layout.has_delta | (layout.decides & ~by_ratio))
+        for row in betting.nonzero()[0].tolist():
+            found = layout.bets[row].factors(cells[row].tolist(), self, row, safe=not by_ratio[row])
+            if not by_ratio[row]:
+                half = safe[row, _ALIKE:]
+                money[row, 2] += safety.gained(half, found.safety)
+                half += found.safety
+            if row < layout.paired:
+                difference[row] = np.logaddexp(difference[row], log_stake[row]) + found.harm
+                excess[row] += found.excess
+                money[row, 1] = harm.boosted(
+                    float(self.money[row, 1]),
+                    cells[row].tolist(),
+                    laid=wealth.log_prior() + laid[row],
+                    cash=float(money[row, 0]),
+                    log_factors=factors[row],
+                    harm_ratio=layout.tolerances[row].harm_ratio,
+                    log_cap=layout.tolerances[row].log_cap,
+                )
+        return Proportions(
+            frozen(self.tally + _tallied(cells)),
+            frozen(0.5 ** (span.seconds / _HALF_LIFE) * self.recent + cells),
+            frozen(self._next_blocks(cells, span)),
+            frozen(money),
+            frozen(laid + factors),
+            frozen(self.odds + logs),
+            frozen(safe),
+            frozen(difference),
+            frozen(excess),
         )
-        if not table.comparable:
-            return Proportion(*counted, self.harm, self.odds, self.safety, self.excess)
-        grid = _grid(tolerance.harm_ratio, tolerance.safe_ratio)
-        cells = (table.canary_bad, table.canary_requests, table.baseline_bad, table.baseline_requests)
-        by_harm, by_safety, by_limits = np.split(log_likelihoods(*cells, grid.log_odds), grid.cuts)
-        bets = self._difference_bets(table, tolerance)
-        return Proportion(
-            *counted,
-            self.harm.after(
-                stake,
-                harm.ratio_factors(by_harm),
-                bets.harm,
-                None if log_cap is None else harm.Room(cells, tolerance.harm_ratio, log_cap),
-            ),
-            self.odds.after(by_limits),
-            None if self.safety is None else self._safety_after(self.safety, by_safety, bets, tolerance),
-            None if self.excess is None or bets.excess is None else self.excess.after(bets.excess),
-        )
 
-    def _safety_after(self, before: Safety, by_safety: Floats, bets: _Bets, tolerance: Tolerance) -> Safety:
-        half = safety.favoured(self.recent.baseline_rate(), tolerance.safe_ratio, tolerance.safe_delta)
-        if half == "ratio" or bets.safety is None:
-            return before.after("ratio", safety.ratio_factors(by_safety))
-        return before.after("difference", bets.safety)
+    def _stakes(self, comparable: NDArray[np.bool_], span: Span) -> tuple[Floats, Floats]:
+        """What each row stakes, shape (rows,), and its logarithm, shape (rows, 1)."""
+        cash = self.money[:, 0]
+        stake = np.minimum(np.where(cash == 1.0, span.stakes[0], span.stakes[1]), cash) * comparable
+        return stake, np.log(np.maximum(stake, _TINY))[:, None]
 
-    def _difference_bets(self, table: Table, tolerance: Tolerance) -> _Bets:
-        """The factors of every bet on a difference, from one projection; made of the past alone."""
-        theta_b = self.recent.baseline_rate()
-        parts: dict[
-            str, tuple[Floats, Floats, bool]
-        ] = {}  # alternatives, margins, whether the null is "no harm"
-        if tolerance.harm_delta is not None and self.harm.difference is not None:
-            lifted = harm.difference_alternatives(theta_b, tolerance.harm_delta)
-            parts["harm"] = lifted, np.full_like(lifted, tolerance.harm_delta), True
-        half = safety.favoured(theta_b, tolerance.safe_ratio, tolerance.safe_delta)
-        if self.safety is not None and half == "difference":
-            alike = safety.difference_alternatives(theta_b, tolerance.safe_ratio)
-            parts["safety"] = alike, np.full_like(alike, tolerance.safe_delta), False
-        if self.excess is not None:
-            parts["excess"] = np.full_like(EXCESS_GRID, self.recent.canary_rate()), EXCESS_GRID, False
-        if not parts:
-            return _Bets()
-        factors = projection.log_factors(
-            (table.canary_bad, table.canary_requests),
-            (table.baseline_bad, table.baseline_requests),
-            theta_c=np.concatenate([alternatives for alternatives, _, _ in parts.values()]),
-            theta_b=theta_b,
-            delta=np.concatenate([margins for _, margins, _ in parts.values()]),
-            harm=np.concatenate([np.full(len(margins), is_harm) for _, margins, is_harm in parts.values()]),
-        )
-        ends = np.cumsum([len(margins) for _, margins, _ in parts.values()])[:-1]
-        return _Bets(**dict(zip(parts, np.split(factors, ends), strict=True)))
+    def _next_blocks(self, cells: Floats, span: Span) -> Floats:
+        """The baseline's worst block so far, and the block under way."""
+        blocks = self.blocks.copy()
+        blocks[:, 1] += span.seconds
+        blocks[:, 2:] += cells[:, 2:]
+        if blocks[0, 1] >= span.block:
+            bad, requests = blocks[:, 2], blocks[:, 3]
+            lowest = np.where(bad > 0, betaincinv(np.maximum(bad, 1.0), requests - bad + 1, 0.05), 0.0)
+            blocks[:, 0] = np.maximum(blocks[:, 0], lowest)
+            blocks[:, 1:] = 0.0
+        return blocks
 
 
-@dataclass(frozen=True, slots=True)
+class _Factors(NamedTuple):
+    """log factors of the bets on a difference; excess: both sides, one after the other."""
+
+    harm: Floats
+    excess: Floats
+    safety: Floats
+
+
 class _Bets:
-    harm: Floats | None = None
-    safety: Floats | None = None
-    excess: Floats | None = None
+    """The bets on a row's difference: what of them does not depend on the past."""
+
+    def __init__(self, tolerance: Tolerance) -> None:
+        self.tolerance = tolerance
+        parts = [np.zeros(0), np.zeros(0)]
+        if tolerance.harm_delta is not None:
+            parts = [np.full(_LIFTS, tolerance.harm_delta), EXCESS_GRID]
+        self.deltas = [np.concatenate([*parts, np.full(more, tolerance.safe_delta)]) for more in (0, _ALIKE)]
+
+    def factors(self, cells: list[float], past: Proportions, row: int, *, safe: bool) -> _Factors:
+        """After one interval with these cells, from one projection; made of the past alone.
+
+        safe: whether safety is played by the difference.
+        """
+        theta_b, theta_c, tolerated = past.baseline_rate(row), past.canary_rate(row), self.tolerance
+        alternatives: list[Floats] = []
+        lifts = points = 0
+        if tolerated.harm_delta is not None:
+            lifts, points = _LIFTS, len(EXCESS_GRID)
+            alternatives = [
+                harm.difference_alternatives(theta_b, tolerated.harm_delta),
+                np.full(points, theta_c),
+            ]
+        if safe:
+            alternatives.append(safety.difference_alternatives(theta_b, tolerated.safe_ratio))
+        delta = self.deltas[safe]
+        is_harm = np.zeros(len(delta), dtype=bool)
+        is_harm[:lifts] = True
+        is_harm[lifts : lifts + points] = above = theta_c > theta_b + delta[lifts : lifts + points]
+        logs = projection.log_factors(
+            (cells[0], cells[1]),
+            (cells[2], cells[3]),
+            theta_c=np.concatenate(alternatives),
+            theta_b=theta_b,
+            delta=delta,
+            harm=is_harm,
+        )
+        excess = logs[lifts : lifts + points]
+        both = np.concatenate((np.where(above, excess, 0.0), np.where(above, 0.0, excess)))
+        return _Factors(logs[:lifts], both, logs[lifts + points :])
 
 
-@dataclass(frozen=True, slots=True)
-class _Grid:
-    log_odds: Floats
-    cuts: tuple[int, int]
+def _tallied(cells: Floats) -> Floats:
+    """What an interval adds to the tally."""
+    added = np.empty((len(cells), 6))
+    added[:, :4] = cells
+    fine = cells[:, [3, 1]] - cells[:, [2, 0]]
+    added[:, 4:] = cells[:, [0, 2]] * fine / np.maximum(cells[:, 1] + cells[:, 3], 1.0)[:, None]
+    return added
 
 
-@functools.lru_cache(maxsize=64)
-def _grid(harm_ratio: float, safe_ratio: float) -> _Grid:
-    """All ratios of odds at which an interval's likelihood is wanted, so that its law is summed once."""
-    for_harm, for_safety = harm.ratio_log_odds(harm_ratio), safety.ratio_log_odds(safe_ratio)
-    cuts = len(for_harm), len(for_harm) + len(for_safety)
-    return _Grid(np.concatenate((for_harm, for_safety, ODDS_GRID)), cuts)
+def _log_values(logs: Floats, cash: Floats) -> Floats:
+    """log E of each row from its log wealth on each lift and its cash."""
+    laid = np.logaddexp.reduce(wealth.log_prior() + logs, axis=1)
+    return np.asarray(np.logaddexp(laid, np.log(np.maximum(cash, _TINY))))

@@ -15,8 +15,7 @@ Promote when the wealth of every metric is at least 1/beta (intersection-union: 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,53 +24,36 @@ from analysis.projection import at_odds, project
 
 Floats = NDArray[np.float64]
 
-Half = Literal["ratio", "difference"]
-
 # Where between "alike" and the edge the alternatives lie, in log odds; 0 has half the prior.
 _PLACES: Final = np.array([0.0, -0.5, 0.25, 0.5])
 ALTERNATIVES: Final = len(_PLACES)
-_LOG_PRIOR: Final = np.log(np.array([1 / 2, 1 / 6, 1 / 6, 1 / 6]))
+LOG_PRIOR: Final = np.log(np.array([1 / 2, 1 / 6, 1 / 6, 1 / 6]))
 
 
-@dataclass(frozen=True, slots=True)
-class Safety:
-    """log_wealth: log of the e-value; ratio, difference: each half's log likelihood ratio per alternative."""
-
-    log_wealth: float = 0.0
-    ratio: tuple[float, ...] = (0.0,) * ALTERNATIVES
-    difference: tuple[float, ...] = (0.0,) * ALTERNATIVES
-
-    def after(self, half: Half, log_factors: Floats) -> Safety:
-        """After one interval in which `half` was played with these log factors of its alternatives."""
-        before = np.asarray(self.ratio if half == "ratio" else self.difference)
-        after = before + log_factors
-        gained = np.logaddexp.reduce(_LOG_PRIOR + after) - np.logaddexp.reduce(_LOG_PRIOR + before)
-        played = tuple(after.tolist())
-        return Safety(
-            self.log_wealth + float(gained),
-            played if half == "ratio" else self.ratio,
-            played if half == "difference" else self.difference,
-        )
-
-    def log_share_alike(self, half: Half) -> float:
-        """log of the present weight of "alike" in a half's mixture: what the prior still costs."""
-        logs = _LOG_PRIOR + np.asarray(self.ratio if half == "ratio" else self.difference)
-        return float(logs[0] - np.logaddexp.reduce(logs))
+def gained(before: Floats, log_factors: Floats) -> Floats:
+    """log of the growth of a half's mixture, for each row of shape (rows, alternatives)."""
+    return np.asarray(log_mixture(before + log_factors) - log_mixture(before))
 
 
-def favoured(theta_b: float, safe_ratio: float, safe_delta: float) -> Half:
-    """The half whose edge is farther from a baseline rate theta_b."""
-    return "ratio" if float(at_odds(safe_ratio, theta_b)) >= theta_b + safe_delta else "difference"
+def log_mixture(log_ratios: Floats) -> Floats:
+    """log of a half's mixture of alternatives, which are the last axis."""
+    return np.asarray(np.logaddexp.reduce(LOG_PRIOR + log_ratios, axis=-1))
+
+
+def log_share_alike(log_ratios: Floats) -> float:
+    """log of the present weight of "alike" in a half's mixture: what the prior still costs."""
+    return float(LOG_PRIOR[0] + log_ratios[0] - log_mixture(log_ratios))
+
+
+def by_ratio(theta_b: Floats, safe_ratio: Floats, safe_delta: Floats) -> NDArray[np.bool_]:
+    """Whether the ratio is the half whose edge is farther from a baseline rate theta_b; else the difference is."""
+    scaled = safe_ratio * theta_b
+    return np.asarray(scaled / (1 - theta_b + scaled) >= theta_b + safe_delta)
 
 
 def ratio_log_odds(safe_ratio: float) -> Floats:
     """Log odds of the null's edge, then of every alternative."""
     return np.asarray(math.log(safe_ratio) * np.concatenate(([1.0], _PLACES)))
-
-
-def ratio_factors(log_likelihoods: Floats) -> Floats:
-    """Log factors from the log likelihoods at `ratio_log_odds`."""
-    return np.asarray(log_likelihoods[1:] - log_likelihoods[0])
 
 
 def difference_alternatives(theta_b: float, safe_ratio: float) -> Floats:
@@ -87,8 +69,9 @@ def growth_per_request(theta: float, weight: float, safe_ratio: float, safe_delt
     """
     if not 0 < weight < 1:
         return 0.0
-    if favoured(theta, safe_ratio, safe_delta) == "difference":
-        c, b = project(weight, 1 - weight, *(np.array([v]) for v in (theta, theta, safe_delta)))
+    if not by_ratio(*(np.array(v) for v in (theta, safe_ratio, safe_delta))):
+        alike = np.array([theta])
+        c, b = project(weight, 1 - weight, alike, alike, np.array([safe_delta]))
         return _divergence(theta, float(c[0]), float(b[0]), weight)
     b0 = _at_edge(theta, weight, safe_ratio)
     return _divergence(theta, safe_ratio * b0 / (1 - b0 + safe_ratio * b0), b0, weight)

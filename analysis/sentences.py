@@ -18,14 +18,16 @@ _REASONS: Final[dict[Decision, str]] = {
 _REGRESSIONS: Final = {ERRORS: "ErrorRateRegression", LATENCY: "LatencyRegression"}
 
 
-def reason(decision: Decision, proved: str) -> str:
-    """One CamelCase word. `proved`: the metric that was named when harm was proved."""
-    return _REASONS.get(decision) or regression(proved)
+def reason(decision: Decision, state: JudgeState) -> str:
+    """One CamelCase word."""
+    if decision in _REASONS:
+        return _REASONS[decision]
+    return regression(state.proved) if state.proved else "ThresholdExceeded"
 
 
 def regression(metric: str) -> str:
     """The reason of a rollback for that metric."""
-    return _REGRESSIONS[metric]
+    return _REGRESSIONS.get(metric, "MetricRegression")
 
 
 def because(decision: Decision, state: JudgeState, evidence: Evidence, config: JudgeConfig) -> str:
@@ -58,7 +60,7 @@ def _promote(state: JudgeState, evidence: Evidence) -> str:
 
 
 def _waiting(decision: Decision, state: JudgeState, evidence: Evidence, config: JudgeConfig) -> str:
-    harm = f"evidence of harm {number(evidence.harm)} against {number(1 / config.alpha)}"
+    harm = f"evidence of harm {number(e_value(evidence.harm.total))} against {number(1 / config.alpha)}"
     opening = "The deadline came first: " if decision == "inconclusive" else ""
     unsafe = [metric for metric in evidence.metrics.values() if not metric.safe]
     if unsafe:

@@ -7,40 +7,58 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from analysis import codec
-from analysis.confidence import ExcessLimit
 from analysis.errors import BadState
-from analysis.harm import Harm
+from analysis.judge_config import ERRORS, LATENCY, JudgeConfig
 from analysis.latency import Latency
-from analysis.proportion import Proportion
-from analysis.safety import Safety
-from analysis.wealth import Wealth
+from analysis.proportion import Proportions
 
-VERSION: Final = 1
-ERRORS: Final = "errors"
-LATENCY: Final = "latency"
+VERSION: Final = 2
+BEFORE: Final = -1e300  # seconds: the end of the last interval, where there was none
+
+__all__ = ["BEFORE", "ERRORS", "LATENCY", "VERSION", "Failing", "JudgeState", "Skipped", "start"]
 
 
-def _errors_at_start() -> Proportion:
-    return Proportion(harm=Harm(difference=Wealth(), log_boosted=0.0), safety=Safety(), excess=ExcessLimit())
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Intervals that were quarantined for that reason."""
+
+    reason: str
+    intervals: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """A threshold that the last intervals failed: how many in a row, and the last value."""
+
+    name: str
+    intervals: int
+    value: float
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeState:
     """Immutable; made by Judge.start and Judge.update, kept as JSON in the run's status.
 
-    intervals: judged ones with requests in both arms; judged_seconds: their length; weight: the last one's
-    (-1 before any); rises: how often the weight rose; proved: the metric that was named when harm was proved,
-    "" while it is not: what was proved once stays proved.
+    intervals: judged ones with requests in both arms; judged_seconds: their length; end: of the last interval;
+    weight: the last one's (-1 before any); rises: how often the weight rose; absent: the metrics that the first
+    judged interval did not bring; proved: the metric that was named when harm was proved, "" while it is not:
+    what was proved once stays proved; rows: errors, custom metrics in the configuration's order, latency edges;
+    skipped: what was quarantined; failing: thresholds; exceeded: the one that rolls back, "" while none does.
     """
 
     intervals: int = 0
     judged_seconds: float = 0.0
+    end: float = BEFORE
     weight: float = -1.0
     rises: int = 0
+    absent: tuple[str, ...] = ()
     proved: str = ""
     proved_log_evidence: float = 0.0
-    errors: Proportion = field(default_factory=_errors_at_start)
+    rows: Proportions = field(default_factory=lambda: Proportions.start(1, 1))
     latency: Latency = field(default_factory=Latency)
+    skipped: tuple[Skipped, ...] = ()
+    failing: tuple[Failing, ...] = ()
+    exceeded: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dict with a version; floats survive bit for bit."""
@@ -58,16 +76,22 @@ class JudgeState:
         return state
 
 
+def start(config: JudgeConfig) -> JudgeState:
+    """The state before any interval."""
+    rows = 1 + len(config.custom)
+    return JudgeState(rows=Proportions.start(rows, rows))
+
+
 def _check(state: JudgeState) -> None:
-    """What types cannot say: vectors as long as the grids they belong to, indices within the histogram."""
-    if state.proved not in {"", ERRORS, LATENCY}:
-        raise BadState("state.proved", state.proved, "a metric")
-    proportions = {"errors": state.errors}
+    """What types cannot say: as many rows as there are proportions, indices within the histogram."""
+    paired = len(state.rows.difference)
+    if paired < 1:
+        raise BadState("state.rows.difference", paired, "at least one row, the errors'")
+    rows = paired + len(state.latency.judged)
+    for name in state.rows.names():
+        found, wanted = len(getattr(state.rows, name)), paired if name in Proportions.PAIRED else rows
+        if found != wanted:
+            raise BadState(f"state.rows.{name}", found, f"{wanted} rows")
     for edge in state.latency.judged:
         if not 0 <= edge.index < len(state.latency.edges):
             raise BadState("state.latency.judged.index", edge.index, "the index of an edge")
-        proportions[f"latency.judged[{edge.index}]"] = edge.exceedance
-    for where, proportion in proportions.items():
-        for name, (length, wanted) in proportion.lengths().items():
-            if length != wanted and (length or name.startswith("safety")):
-                raise BadState(f"state.{where}.{name}", length, f"{wanted} entries long")

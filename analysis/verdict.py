@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Decision = Literal["rollback", "retreat", "promote", "continue", "inconclusive"]
@@ -12,7 +12,7 @@ Decision = Literal["rollback", "retreat", "promote", "continue", "inconclusive"]
 
 @dataclass(frozen=True, slots=True)
 class MetricEvidence:
-    """One metric ("errors" or "latency") as judged so far. Proportions are 0..1, evidence is an e-value.
+    """One metric ("errors", "latency" or a custom one) as judged so far. Proportions are 0..1, evidence is an e-value.
 
     canary_requests, canary_bad, canary_rate: judged requests, bad events among them, and their ratio (None
     without requests); the same for the baseline. For latency a bad event is a request slower than `edge`
@@ -22,7 +22,8 @@ class MetricEvidence:
     at 1e300.
     ratio: the ratio of odds canary : baseline, Mantel-Haenszel over intervals (None while undefined);
     ratio_low..ratio_high: a confidence sequence of level ratio_confidence, valid at every look together
-    (None: unbounded on that side).
+    (None: unbounded on that side). difference, difference_low..difference_high: the same for the canary's
+    rate minus the baseline's (limits of errors and custom metrics only).
     requests_needed: estimate of the canary + baseline requests, at the present weight, still missing for
     promotion if the arms are alike; 0 when safe; None when it cannot be reached at this weight.
     guilty: the metric is guilty by closed testing at level alpha.
@@ -47,6 +48,9 @@ class MetricEvidence:
     guilty: bool
     requests_needed: int | None
     edge: float | None = None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dict of the fields."""
@@ -66,7 +70,8 @@ class Verdict:
     excess_rate_upper: upper 95 % confidence limit (valid at every look) of the canary's error rate minus the
     baseline's, 0..1; 1 before any evidence. Times the canary requests that a step would send before it could
     be taken back, it bounds the harm of taking the step.
-    requests_needed: the largest of the metrics'; judged_seconds, intervals: what was judged so far.
+    requests_needed: the largest of the metrics'; judged_seconds, intervals: what was judged so far; skipped:
+    reason -> intervals that were quarantined for it.
     """
 
     decision: Decision
@@ -79,8 +84,13 @@ class Verdict:
     requests_needed: int | None
     judged_seconds: float
     intervals: int
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dict; `metrics` by name."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {**fields, "metrics": {name: metric.to_json() for name, metric in self.metrics.items()}}
+        return {
+            **fields,
+            "skipped": dict(self.skipped),
+            "metrics": {name: metric.to_json() for name, metric in self.metrics.items()},
+        }

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv
 
 from analysis import codec, harm, sentences, wealth
-from analysis.counts import Counts, Interval, pooled
+from analysis.counts import Interval, Totals, pooled
 from analysis.errors import BadState, EdgesDiffer
 from analysis.evidence import e_value
-from analysis.judge_config import JudgeConfig
+from analysis.judge_config import ERRORS, LATENCY, JudgeConfig
 from analysis.projection import at_odds
-from analysis.proportion import Proportion
-from analysis.state import ERRORS, LATENCY, JudgeState
+from analysis.proportion import Proportions
+from analysis.state import JudgeState
 from analysis.wealth import Wealth
 
 Floats = NDArray[np.float64]
@@ -131,10 +131,11 @@ class Watch:
     def learn(self, state: JudgeState) -> WatchLimits:
         """The limits that the judged past allows; none for a metric that the baseline never showed."""
         config = self.config
-        found = [Limit(ERRORS, 0.0, _limit(state.errors, config.harm_ratio, config.harm_delta))]
-        for edge in state.latency.slow():
-            rate = _limit(edge.exceedance, config.slow_ratio, config.slow_safe_delta)
-            found.append(Limit(LATENCY, state.latency.edges[edge.index], rate))
+        found = [Limit(ERRORS, 0.0, _limit(state.rows, 0, config.harm_ratio, config.harm_delta))]
+        for row, edge in enumerate(state.latency.judged, start=len(state.rows.difference)):
+            if edge.decides:
+                rate = _limit(state.rows, row, config.slow_ratio, config.slow_safe_delta)
+                found.append(Limit(LATENCY, state.latency.edges[edge.index], rate))
         return WatchLimits(tuple(limit for limit in found if limit.rate < _HIGHEST), state.latency.edges)
 
     def start(self, limits: WatchLimits) -> WatchState:
@@ -177,7 +178,7 @@ class Watch:
         )
 
     def _bet(
-        self, state: WatchState, limit: Limit, one: Watched, counts: Counts, span: tuple[float, bool]
+        self, state: WatchState, limit: Limit, one: Watched, counts: Totals, span: tuple[float, bool]
     ) -> Watched:
         bad, requests = _seen(limit, counts, state.limits.edges)
         if requests == 0:
@@ -254,18 +255,18 @@ def _check(limits: WatchLimits) -> None:
             raise BadState("limits.rate", limit.rate, f"a proportion between 0 and {_HIGHEST}")
 
 
-def _limit(judged: Proportion, ratio: float, delta: float) -> float:
+def _limit(rows: Proportions, row: int, ratio: float, delta: float) -> float:
     """Both tolerances over the highest rate that the baseline showed: by its mean, or in its worst block."""
-    tally = judged.tally
-    if tally.baseline_requests == 0:
+    bad, requests = rows.tally[row, 2:4].tolist()
+    if requests == 0:
         return 1.0
-    fine = tally.baseline_requests - tally.baseline_bad
-    mean = float(betaincinv(tally.baseline_bad + 1, fine, _CONFIDENCE)) if fine else 1.0
-    worst = max(mean, judged.blocks.highest)
+    fine = requests - bad
+    mean = float(betaincinv(bad + 1, fine, _CONFIDENCE)) if fine else 1.0
+    worst = max(mean, float(rows.blocks[row, 0]))
     return max(float(at_odds(ratio, worst)), worst + delta)
 
 
-def _seen(limit: Limit, counts: Counts, edges: tuple[float, ...]) -> tuple[int, int]:
+def _seen(limit: Limit, counts: Totals, edges: tuple[float, ...]) -> tuple[int, int]:
     """Bad events and requests."""
     if limit.metric == ERRORS:
         return counts.errors, counts.requests

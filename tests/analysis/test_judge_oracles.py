@@ -18,14 +18,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom, multinomial
 
-from analysis import Counts, Interval, JudgeConfig, Watch, WatchLimits, harm, latency, wealth
-from analysis.confidence import EXCESS_GRID, ODDS_GRID, ExcessLimit
-from analysis.harm import Harm
+from analysis import Counts, Interval, JudgeConfig, Watch, WatchLimits, confidence
+from analysis.confidence import EXCESS_GRID
+from analysis.evidence import harm
 from analysis.hypergeometric import log_likelihoods
-from analysis.proportion import Proportion, Recent, Table, Tolerance
-from analysis.safety import Safety
+from analysis.latency import Edge
+from analysis.metrics import metrics
+from analysis.proportion import Layout, Proportions, Span, Tolerance, layout
 from analysis.watch import Limit
-from analysis.wealth import Wealth
 
 Floats = NDArray[np.float64]
 Points = tuple[Floats, Floats]  # p_canary, p_baseline
@@ -35,44 +35,47 @@ SIZES = [(n_c, n_b) for n_c in range(1, 7) for n_b in range(1, 7)]
 GRID = np.unique(np.concatenate([np.linspace(0, 1, 21), [0.001, 0.01, 0.02, 0.98, 0.99, 0.999]]))
 
 TOLERANCES = {
-    "defaults": Tolerance(1.25, 0.0005, 1.5, 0.001),
-    "none for harm": Tolerance(1.0, 0.0, 2.0, 0.005),
-    "wide": Tolerance(2.0, 0.1, 4.0, 0.3),
+    "defaults": Tolerance(1.25, 0.0005, 1.5, 0.001, math.log(140)),
+    "none for harm": Tolerance(1.0, 0.0, 2.0, 0.005, math.log(5)),
+    "wide": Tolerance(2.0, 0.1, 4.0, 0.3, math.log(1.5)),
 }
+
+Cells = tuple[int, int, int, int]  # bad events and requests of the canary, of the baseline
 
 
 @dataclass(frozen=True)
 class Past:
-    """Tables that were seen before, and what the state is built from."""
+    """What bets are made of, and tables that were seen before."""
 
-    recent: Recent
-    tables: tuple[Table, ...] = ()
+    recent: Cells = (0, 0, 0, 0)
+    tables: tuple[Cells, ...] = ()
 
 
 PASTS = {
-    "nothing seen": Past(Recent()),
-    "a quiet service": Past(Recent(0, 100, 0, 5000)),
-    "a failing service": Past(Recent(30, 100, 1500, 5000)),
-    "nearly all bad": Past(Recent(95, 100, 4950, 5000)),
-    "after harm": Past(Recent(5, 50, 5, 500), (Table(4, 6, 0, 6), Table(3, 3, 1, 6))),
-    "after a good start": Past(Recent(5, 50, 50, 500), (Table(0, 6, 2, 6), Table(1, 5, 3, 6))),
+    "nothing seen": Past(),
+    "a quiet service": Past((0, 100, 0, 5000)),
+    "a failing service": Past((30, 100, 1500, 5000)),
+    "nearly all bad": Past((95, 100, 4950, 5000)),
+    "after harm": Past((5, 50, 5, 500), ((4, 6, 0, 6), (3, 3, 1, 6))),
+    "after a good start": Past((5, 50, 50, 500), ((0, 6, 2, 6), (1, 5, 3, 6))),
 }
 
 
-def fresh(recent: Recent) -> Proportion:
-    return Proportion(
-        recent=recent,
-        harm=Harm(difference=Wealth(), log_boosted=0.0),
-        safety=Safety(),
-        excess=ExcessLimit(),
-    )
+def layout_of(tolerance: str) -> Layout:
+    return layout((TOLERANCES[tolerance],))
 
 
-def state(past: Past, tolerance: Tolerance, log_cap: float = 5.0) -> Proportion:
-    built = fresh(past.recent)
-    for i, table in enumerate(past.tables):
-        stake = 0.75 if i == 0 else 0.03
-        built = built.after(table, stake=stake, seconds=10, tolerance=tolerance, log_cap=log_cap)
+def after(before: Proportions, table: Cells, tolerance: str, stake: float = 0.05) -> Proportions:
+    cells = np.array([table], dtype=np.float64)
+    return before.after(cells, Span(10.0, (0.75, stake), 60.0), layout_of(tolerance))
+
+
+@functools.cache
+def state(past: str, tolerance: str) -> Proportions:
+    recent = np.array([PASTS[past].recent], dtype=np.float64)
+    built = Proportions.start(1, 1, recent)
+    for table in PASTS[past].tables:
+        built = after(built, table, tolerance, 0.03)
     return built
 
 
@@ -93,7 +96,7 @@ def odds_edge(ratio: float) -> Points:
 
 
 def difference_edge(delta: float) -> Points:
-    p_b = GRID[GRID + delta <= 1]
+    p_b = GRID[(GRID + delta <= 1) & (GRID + delta >= 0)]
     return p_b + delta, p_b
 
 
@@ -127,24 +130,19 @@ def not_safe(which: str) -> Points:
     return p_c[both], p_b[both]
 
 
-Step = tuple[int, int, Proportion, list[Proportion]]
+Step = tuple[int, int, Proportions, list[Proportions]]
 
 
 @functools.cache
 def steps(past: str, tolerance: str) -> list[Step]:
     """For every size: the state before, and after each outcome."""
-    tolerated = TOLERANCES[tolerance]
-    before = state(PASTS[past], tolerated)
-    stake = 0.75 if before.untouched else 0.05
+    before = state(past, tolerance)
     return [
         (
             n_c,
             n_b,
             before,
-            [
-                before.after(Table(x_c, n_c, x_b, n_b), stake=stake, seconds=10, tolerance=tolerated)
-                for x_c, x_b in outcomes(n_c, n_b)
-            ],
+            [after(before, (x_c, n_c, x_b, n_b), tolerance) for x_c, x_b in outcomes(n_c, n_b)],
         )
         for n_c, n_b in SIZES
     ]
@@ -172,66 +170,74 @@ def assert_never_gains(
 @pytest.mark.parametrize("tolerance", TOLERANCES)
 class TestNeverGains:
     def test_harm_by_ratio(self, past: str, tolerance: str) -> None:
-        prior = wealth.log_prior()
-        for n_c, n_b, before, after in steps(past, tolerance):
-            logs = [a.harm.ratio.log_value(prior) for a in after]
-            start = before.harm.ratio.log_value(prior)
+        for n_c, n_b, before, outcome in steps(past, tolerance):
+            logs = [float(a.log_ratio()[0]) for a in outcome]
+            start = float(before.log_ratio()[0])
             assert_never_gains(odds_at_most, TOLERANCES[tolerance].harm_ratio, (n_c, n_b), start, logs)
 
-    @pytest.mark.parametrize("threshold", [1.5, 5.0, 140.0])
-    def test_harm_boosted(self, past: str, tolerance: str, threshold: float) -> None:
-        tolerated, cap = TOLERANCES[tolerance], math.log(threshold)
-        before = state(PASTS[past], tolerated, cap).harm
-        assert before.log_boosted is not None
-        grid = harm.ratio_log_odds(tolerated.harm_ratio)
-
-        def boosted(x_c: int, n_c: int, x_b: int, n_b: int) -> float:
-            factors = harm.ratio_factors(log_likelihoods(x_c, n_c, x_b, n_b, grid))
-            room = harm.Room((x_c, n_c, x_b, n_b), tolerated.harm_ratio, cap)
-            log = before.after(0.05, factors, None, room).log_boosted
-            assert log is not None
-            assert log <= cap + SLACK
-            return log
-
-        for n_c, n_b in SIZES:
-            logs = [boosted(x_c, n_c, x_b, n_b) for x_c, x_b in outcomes(n_c, n_b)]
-            assert_never_gains(odds_at_most, tolerated.harm_ratio, (n_c, n_b), before.log_boosted, logs)
+    def test_harm_boosted(self, past: str, tolerance: str) -> None:
+        tolerated = TOLERANCES[tolerance]
+        for n_c, n_b, before, outcome in steps(past, tolerance):
+            logs = [float(a.money[0, 1]) for a in outcome]
+            assert max(logs) <= tolerated.log_cap + SLACK
+            start = float(before.money[0, 1])
+            assert_never_gains(odds_at_most, tolerated.harm_ratio, (n_c, n_b), start, logs)
 
     def test_harm_by_difference(self, past: str, tolerance: str) -> None:
-        prior, delta = wealth.log_prior(), TOLERANCES[tolerance].harm_delta
-        for n_c, n_b, before, after in steps(past, tolerance):
-            assert before.harm.difference is not None
-            assert delta is not None
-            logs = [a.harm.difference.log_value(prior) for a in after if a.harm.difference is not None]
-            start = before.harm.difference.log_value(prior)
+        delta = TOLERANCES[tolerance].harm_delta
+        assert delta is not None
+        for n_c, n_b, before, outcome in steps(past, tolerance):
+            logs = [float(a.log_difference()[0]) for a in outcome]
+            start = float(before.log_difference()[0])
             assert_never_gains(difference_at_most, delta, (n_c, n_b), start, logs)
 
     def test_safety(self, past: str, tolerance: str) -> None:
-        for n_c, n_b, before, after in steps(past, tolerance):
-            assert before.safety is not None
-            logs = [a.safety.log_wealth for a in after if a.safety is not None]
-            assert_never_gains(not_safe, tolerance, (n_c, n_b), before.safety.log_wealth, logs)
+        for n_c, n_b, before, outcome in steps(past, tolerance):
+            logs = [float(a.money[0, 2]) for a in outcome]
+            assert_never_gains(not_safe, tolerance, (n_c, n_b), float(before.money[0, 2]), logs)
 
-    def test_excess_limit(self, past: str, tolerance: str) -> None:
-        for n_c, n_b, before, after in steps(past, tolerance):
-            assert before.excess is not None
-            for i in range(0, len(EXCESS_GRID), 3):
-                logs = [a.excess.logs[i] for a in after if a.excess is not None]
-                delta = float(EXCESS_GRID[i])
-                assert_never_gains(difference_at_least, delta, (n_c, n_b), before.excess.logs[i], logs)
+    def test_excess_limits(self, past: str, tolerance: str) -> None:
+        points = len(EXCESS_GRID)
+        for n_c, n_b, before, outcome in steps(past, tolerance):
+            for i in range(0, points, 3):
+                for side, null in enumerate((difference_at_most, difference_at_least)):
+                    logs = [float(a.excess[0, side * points + i]) for a in outcome]
+                    start = float(before.excess[0, side * points + i])
+                    assert_never_gains(null, float(EXCESS_GRID[i]), (n_c, n_b), start, logs)
 
     def test_odds_limits(self, past: str, tolerance: str) -> None:
-        for n_c, n_b, before, after in steps(past, tolerance):
-            for i in range(0, len(ODDS_GRID), 4):
-                start = _against(before, i) if before.odds.logs else 0.0
-                logs = [_against(a, i) for a in after]
-                assert_never_gains(odds_edge, math.exp(float(ODDS_GRID[i])), (n_c, n_b), start, logs)
+        grid = layout_of(tolerance).grid.log_odds[0]
+        for n_c, n_b, before, outcome in steps(past, tolerance):
+            for i in range(0, len(grid), 4):
+                start = _against(before, i)
+                logs = [_against(a, i) for a in outcome]
+                assert_never_gains(odds_edge, math.exp(float(grid[i])), (n_c, n_b), start, logs)
 
 
-def _against(proportion: Proportion, i: int) -> float:
+def _against(rows: Proportions, i: int) -> float:
     """log of the e-value against the i-th ratio of odds: what the confidence sequence inverts."""
-    logs = np.asarray(proportion.odds.logs)
+    logs = rows.odds[0]
     return float(np.logaddexp.reduce(logs) - math.log(len(logs)) - logs[i])
+
+
+@pytest.mark.parametrize("table", [(3, 40, 5, 400), (0, 40, 5, 400), (30, 400, 200, 2000), (9, 10, 1, 90)])
+def test_the_limits_of_the_odds_are_those_of_a_fine_search(table: Cells) -> None:
+    """Between the points the likelihood is bounded, so that the limits are never too narrow, and seldom wide."""
+    rows, grid = (
+        after(state("nothing seen", "defaults"), table, "defaults"),
+        layout_of("defaults").grid.log_odds[0],
+    )
+    low, high = confidence.odds_limits(grid, rows.odds[0])
+    level = np.logaddexp.reduce(rows.odds[0][np.unique(grid.round(9), return_index=True)[1]])
+    level -= math.log(len(np.unique(grid.round(9)))) + math.log(20)
+    fine = np.linspace(math.log(1 / 40), math.log(50), 2001)
+    kept = np.exp(fine[log_likelihoods(*table, fine) > level])
+    assert (low or 0) <= kept[0] * 1.005
+    assert (high or math.inf) >= kept[-1] / 1.005
+    if low is not None:
+        assert low >= kept[0] / 1.5
+    if high is not None:
+        assert high <= kept[-1] * 1.5
 
 
 # Shares of three buckets (two edges): all, but for the far corners, on a coarse simplex.
@@ -249,18 +255,24 @@ def spread_odds(spread: tuple[float, float, float], edge: int) -> float:
 def test_latency_edges_never_gain_together(ratio: float, seen: int) -> None:
     """Every pair of spreads with tolerable odds at both edges, every pair of small histograms."""
     config = JudgeConfig(slow_ratio=ratio, slow_safe_ratio=4.0)
+    edges = Edge(0, True, True), Edge(1, True, False)
+    known = metrics(config, (), edges)
 
-    def after(state: latency.Latency, canary: tuple[int, ...], baseline: tuple[int, ...]) -> latency.Latency:
-        arms = Counts(sum(canary), 0, canary), Counts(sum(baseline), 0, baseline)
-        return latency.update(state, arms, (0.1, 0.5), seconds=10, stakes=(0.75, 0.03), config=config)
+    def after(rows: Proportions, canary: tuple[int, ...], baseline: tuple[int, ...]) -> Proportions:
+        cells = np.zeros((3, 4))
+        for i in (0, 1):
+            cells[1 + i] = sum(canary[i + 1 :]), sum(canary), sum(baseline[i + 1 :]), sum(baseline)
+        return rows.after(cells, Span(10.0, (0.75, 0.03), 60.0), known.layout)
 
-    start = after(latency.Latency(), (0, 0, 0), (100, 80, 60))
-    assert sum(edge.for_harm for edge in start.judged) == 2
-    assert start.log_evidence() == 0
+    def log_evidence(rows: Proportions) -> float:
+        return harm(rows, known, config.alpha).odds[1]
+
+    start = Proportions.start(1, 1).with_rows(np.array([[0, 0, 140, 240], [0, 0, 60, 240.0]]))
+    assert log_evidence(start) == pytest.approx(0)
     for _ in range(seen):
         start = after(start, (1, 2, 2), (30, 20, 10))
     gained = {
-        pair: math.exp(after(start, *pair).log_evidence() - start.log_evidence())
+        pair: math.exp(log_evidence(after(start, *pair)) - log_evidence(start))
         for pair in itertools.product(BUCKETS, BUCKETS)
         if len(set(map(sum, pair))) == 1 or sum(pair[1]) == 2
     }
@@ -298,28 +310,22 @@ def test_the_watch_never_gains_within_its_limit(rate: float) -> None:
 
 def test_boosting_spends_what_would_overshoot() -> None:
     """Against the threshold it is ahead of the plain wealth, until both are there."""
-    tolerance, cap = TOLERANCES["defaults"], math.log(100)
-    grown, plain = state(PASTS["a failing service"], tolerance), 0.0
-    for i in range(12):
-        stake = 0.75 if i == 0 else 0.0
-        grown = grown.after(Table(3, 20, 6, 180), stake=stake, seconds=10, tolerance=tolerance, log_cap=cap)
-        plain = grown.harm.ratio.log_value(wealth.log_prior())
-        assert grown.harm.log_boosted is not None
-        assert grown.harm.log_boosted >= min(plain, cap) - 1e-9
+    cap, plain = TOLERANCES["defaults"].log_cap, 0.0
+    grown = state("a failing service", "defaults")
+    for _ in range(12):
+        grown = after(grown, (3, 20, 6, 180), "defaults", 0.0)
+        plain = float(grown.log_ratio()[0])
+        assert grown.money[0, 1] >= min(plain, cap) - 1e-9
     assert plain > cap
 
 
 def test_the_bets_do_gain_under_their_alternatives() -> None:
     """The oracles above would pass for bets that never pay."""
-    tolerance = TOLERANCES["defaults"]
-    harmed = safe = state(PASTS["a failing service"], tolerance)
-    for i in range(30):
-        first = 0.75 if i == 0 else 0.0
-        harmed = harmed.after(Table(60, 100, 300, 1000), stake=first, seconds=10, tolerance=tolerance)
-        safe = safe.after(Table(300, 1000, 300, 1000), stake=first, seconds=10, tolerance=tolerance)
-    assert harmed.harm.log_evidence() > 10
-    assert harmed.safety is not None
-    assert harmed.safety.log_wealth < -10
-    assert safe.safety is not None
-    assert safe.safety.log_wealth > 10
-    assert safe.harm.log_evidence() < 0
+    harmed = safe = state("a failing service", "defaults")
+    for _ in range(30):
+        harmed = after(harmed, (60, 100, 300, 1000), "defaults")
+        safe = after(safe, (300, 1000, 300, 1000), "defaults")
+    assert harmed.log_harm()[0] > 10
+    assert harmed.money[0, 2] < -10
+    assert safe.money[0, 2] > 10
+    assert safe.log_harm()[0] < 0
