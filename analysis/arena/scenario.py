@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -125,6 +126,14 @@ class Scenario:
         """A JSON-able dict of the fields."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Scenario:
+        """Read what `to_json` wrote; other keys are left aside. Raises BadConfig."""
+        fields = {f.name: raw[f.name] for f in dataclasses.fields(cls) if f.name in raw}
+        return cls(
+            **{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+        )
 
 
 def _is_number(value: object) -> bool:

@@ -13,7 +13,8 @@ the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from analysis.arena.environment import Environment
 from analysis.arena.scenario import EDGES, Scenario
-from analysis.counts import Counts, Interval, pooled
+from analysis.counts import Counts, Interval
 
 _CHUNK: Final = 8  # intervals that are drawn at once, as long as the weight stays
 
@@ -155,7 +156,7 @@ class Release:
         told: dict[int, Counts] = {}
         for pod, counts in served.items():
             since, before = self._carried.pop(pod, (index, Counts(0, 0)))
-            together = pooled((before, counts))
+            together = total((before, counts))
             if missed[pod]:
                 self._carried[pod] = since, together
             elif since >= self._changed:
@@ -168,6 +169,21 @@ class Release:
         for pod, counts in pods.items():
             arms[pod >= self.scenario.canary_pods][self._names[pod]] = counts
         if not self.scenario.pods_known:
-            arms = ({"": pooled(arms[0].values())}, {"": pooled(arms[1].values())})
+            arms = ({"": total(arms[0].values())}, {"": total(arms[1].values())})
         edges = EDGES if self.scenario.latency else ()
         return Interval(start, self._start, self._weight, arms[0], arms[1], edges)
+
+
+def total(counts: Iterable[Counts]) -> Counts:
+    """The sum of counts; buckets are those of the counts that have any."""
+    requests = errors = 0
+    latency: tuple[int, ...] = ()
+    for one in counts:
+        requests += one.requests
+        errors += one.errors
+        latency = (
+            tuple(map(operator.add, latency, one.latency))
+            if latency and one.latency
+            else latency or one.latency
+        )
+    return Counts(requests, errors, latency)
