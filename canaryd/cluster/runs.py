@@ -153,6 +153,7 @@ def _times(run: Run) -> Json:
         "judgedTo": run.judged_to,
         "holdSince": run.hold_since,
         "blindSince": run.blind_since,
+        "retreatedSince": run.retreated_since,
         "finished": run.finished,
     }
 
@@ -258,6 +259,7 @@ def _parse(obj: Json) -> Run:
         judged_to=number(times, "judgedTo"),
         hold_since=number(times, "holdSince"),
         blind_since=number(times, "blindSince"),
+        retreated_since=number(times, "retreatedSince"),
         finished=number(times, "finished"),
         allocation=tuple(float(each) for each in entries(state, "allocation")),
         rung_requests=value(state, "rungRequests", 0),

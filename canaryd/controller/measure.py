@@ -22,6 +22,9 @@ from config.policy import Policy
 # Readings begin before the first judged interval: the first one is only a base line.
 READ = LADDER | PROMOTING | {Stage.CANARY_SUBSET, Stage.CANARY_DESTINATION}
 
+# Stages in which a weight that stands is judged: also while the pods of the next one start.
+JUDGED = frozenset({Stage.SIZE, Stage.JUDGE, Stage.CONFIRM})
+
 _KEPT = 50  # intervals of one run that may wait for a worker; more means that none comes
 
 
@@ -62,13 +65,12 @@ class Measurer:
 
     def _query(self, run: Run) -> RunQuery:
         assert run.stable is not None
-        judging = run.stage in (Stage.JUDGE, Stage.CONFIRM) and run.hold is None
         return RunQuery(
             run_id=run.uid,
             canary=WorkloadRef(run.namespace, run.canary_name),
             baseline=WorkloadRef(run.namespace, run.stable.workload),
             weight=run.wanted.traffic.weight / 100,
-            settled_since=run.judged_since if judging or run.stage is Stage.JUDGE else None,
+            settled_since=run.judged_since if run.stage in JUDGED else None,
             canary_pods=self._births(run.namespace, run.revision),
             baseline_pods=self._baseline_pods(run),
             warm_up=run.policy.warm_up if run.policy else 0.0,
@@ -117,8 +119,7 @@ class Measurer:
         assert run.policy is not None
         config = judge_config(run.policy)
         judge = Judge(config)
-        judging = run.stage in (Stage.JUDGE, Stage.CONFIRM)
-        intervals = intervals if judging else ()
+        intervals = intervals if run.stage in JUDGED else ()
         watched = run.stage is Stage.CONFIRM or run.wanted.traffic.weight > run.policy.last_judged
         evidence = run.evidence if run.evidence is not None else judge.start()
         if not watched:

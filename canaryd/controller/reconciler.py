@@ -24,7 +24,7 @@ from canaryd.controller.effects import Effects, TemplateLostError
 from canaryd.controller.measure import Measurer
 from canaryd.controller.world import WorldReader
 from canaryd.domain.announce import announce
-from canaryd.domain.converge import Effect, PutTraffic, converge
+from canaryd.domain.converge import Effect, converge, urgent
 from canaryd.domain.decide import decide
 from canaryd.domain.model import Run, Stage
 from canaryd.domain.world import World
@@ -87,9 +87,7 @@ class Reconciler:
         decision = decide(run, world, now)
         after = decision.run
         effects = converge(after, world)
-        # A planned shift to stable is written like a rise, after its status.
-        emergency = after.stage in (Stage.DRAIN, Stage.JUDGE)
-        falls = [e for e in effects if isinstance(e, PutTraffic) and e.falls and emergency]
+        falls = urgent(after, effects)
         failed = self._perform(after, falls)
         if after != kept:
             after = self._book.save(after)

@@ -29,10 +29,11 @@ def announce(before: Run | None, after: Run) -> tuple[Announcement, ...]:
     if after.hold is not None and after.hold is not before.hold:
         said.append(Announcement(True, after.hold.value, after.because))
     elif before.hold is not None and after.hold is None and after.outcome is None:
-        said.append(Announcement(False, "Resumed", f"no longer held as {before.hold.value}"))
+        said.append(Announcement(False, "Resumed", f"no longer held as {before.hold.value}: {after.because}"))
     if after.reasserted != before.reasserted:
         said.append(Announcement(True, "Drifted", after.because))
-    if after.stage is Stage.SHIFT and before.stage is not Stage.SHIFT:
+    retreats = after.retreated_since is not None and before.retreated_since is None
+    if after.stage is Stage.SHIFT and before.stage is not Stage.SHIFT and not retreats:
         said.append(Announcement(False, "WeightShifted", after.because))
     if after.stage is not before.stage and after.stage not in LADDER and after.outcome is None:
         said.append(Announcement(False, _camel(after.stage), after.because))

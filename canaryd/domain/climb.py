@@ -1,13 +1,16 @@
-"""The ladder: size the canary, shift the weight, judge, and only then the next rung."""
+"""The ladder: size the canary, shift the weight, judge, and only then the next rung.
+
+Verdicts against the canary do not wait for a rung: see `retreat`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from analysis import Verdict
 from canaryd.domain.ending import fail
-from canaryd.domain.ladder import canary_size, next_traffic, stable_ready
+from canaryd.domain.ladder import canary_requests, canary_size, next_traffic, stable_ready
 from canaryd.domain.model import Form, Hold, Pass, Run, Stage, Traffic
+from canaryd.domain.retreat import alarmed
 from canaryd.domain.settle import settled
 from canaryd.domain.world import World
 
@@ -34,6 +37,9 @@ def size(run: Run, world: World, now: float) -> Run:
     """Wait for the canary's pods, then write the weights."""
     from canaryd.domain.prepare import await_ready  # noqa: PLC0415 - prepare begins the ladder, too
 
+    if world.measured.blind:
+        return _blind(run, world, now)
+    run = _seeing(run)
     waiting = await_ready(run, world, now)
     if waiting is not None:
         return waiting
@@ -41,12 +47,10 @@ def size(run: Run, world: World, now: float) -> Run:
         return run
     weight = weight_of(run)
     wanted = replace(run.wanted, traffic=Traffic(Form.SPLIT, weight))
-    return run.to(
+    return _unheld(run).to(
         Stage.SHIFT,
         now,
         f"{weight} % to the canary",
-        hold=None,
-        hold_since=None,
         wanted=wanted,
         highest_weight=max(run.highest_weight, weight),
     )
@@ -54,6 +58,9 @@ def size(run: Run, world: World, now: float) -> Run:
 
 def shift(run: Run, world: World, now: float) -> Run:
     """Wait until every proxy has the weights and one scrape has seen them."""
+    if world.measured.blind:
+        return _blind(run, world, now)
+    run = _seeing(run)
     if not settled(run, world, now) or run.settled_from is None:
         return run
     if now - run.settled_from < world.terms.settle + world.terms.scrape:
@@ -61,34 +68,36 @@ def shift(run: Run, world: World, now: float) -> Run:
     return run.to(
         Stage.JUDGE,
         now,
-        f"judging at {weight_of(run)} %",
+        run.because if run.hold is Hold.RETREATED else f"judging at {weight_of(run)} %",
         judged_since=now,
         watch=None,
         allocation=(),
-        rung_requests=_canary_requests(world.measured.verdict),
+        rung_requests=canary_requests(world.measured.verdict),
     )
 
 
 def judge(run: Run, world: World, now: float) -> Run:
-    """Roll back on evidence of harm; rise on what the rung asks for; otherwise stay, and say what is missing."""
-    run = _record(run, world)
+    """Rise on what the rung asks for; otherwise stay, and say what is missing."""
     measured, policy = world.measured, run.policy
     assert policy is not None
-    for said in (measured.verdict, measured.watch):
-        if said is not None and said.decision in ("rollback", "retreat"):
-            return fail(run, now, said.reason, said.because)
     if run.hold is Hold.DRIFTED:
         return _come_back(run, now, calm=not run.reasserted or now - run.reasserted[-1] > 3600)
-    if measured.blind or run.hold is Hold.BLIND:
+    if measured.blind:
         return _blind(run, world, now)
+    if run.wanted.traffic.weight != weight_of(run):
+        return _come_back(_seeing(run), now, calm=True)
+    run = _seeing(run)
     accepted = world.deployment is not None and "allocation" in world.deployment.accept
-    if measured.misallocated and not accepted:
-        return _held(run, now, Hold.MISALLOCATED, measured.misallocated)
+    misallocated = "" if accepted else measured.misallocated
+    if misallocated and run.retreated_since is None:
+        return _held(run, now, Hold.MISALLOCATED, misallocated)
     if run.wish_pause or (world.deployment is not None and world.deployment.pause):
         limit_passed = run.hold is Hold.PAUSED and now - (run.hold_since or now) > policy.hold_limit
         if limit_passed:
             return fail(run, now, "HoldLimit", f"paused for longer than {policy.hold_limit:.0f} s")
         return _held(run, now, Hold.PAUSED, f"paused by request at {weight_of(run)} %")
+    if run.retreated_since is not None:
+        return _retreated(run, now, misallocated)
     missing = _missing(run, world, now) or ("" if measured.fresh else run.because)
     if missing:
         return _stay(run, now, missing)
@@ -123,7 +132,7 @@ def _missing(run: Run, world: World, now: float) -> str:
         if world.measured.silent:
             return f"0 requests to the canary at {weight} %, needs {LEAST_REQUESTS}: {world.measured.silent}"
         return f"no closed interval at {weight} % yet"
-    requests = _canary_requests(verdict) - run.rung_requests
+    requests = canary_requests(verdict) - run.rung_requests
     if not watched and requests < LEAST_REQUESTS:
         return f"{requests} requests to the canary at {weight} %, needs {LEAST_REQUESTS}"
     held = now - (run.judged_since or now)
@@ -154,10 +163,22 @@ def _stable_wanted(run: Run, world: World) -> int:
     return world.deployment.replicas if world.deployment else 0
 
 
+def _retreated(run: Run, now: float, misallocated: str) -> Run:
+    """An alarm that stands: no rise, and no promotion, until it is cleared."""
+    said = run.verdict.because if run.verdict else "no closed interval yet"
+    because = "; ".join(filter(None, (alarmed(run, said), misallocated)))
+    return _overdue(run, now, because) or _held(run, now, Hold.RETREATED, because)
+
+
 def _stay(run: Run, now: float, missing: str) -> Run:
+    return _overdue(run, now, missing) or replace(_unheld(run), because=missing)
+
+
+def _overdue(run: Run, now: float, missing: str) -> Run | None:
+    """The end or the hold of a run whose deadline has passed with something `missing`; None before."""
     assert run.policy is not None
     if now - run.created <= run.policy.deadline:
-        return replace(run, because=missing, hold=None, hold_since=None)
+        return None
     because = f"{missing}; the deadline of {run.policy.deadline:.0f} s has passed: never promoted by default"
     if run.policy.on_inconclusive == "rollback":
         return fail(run, now, "Inconclusive", because)
@@ -173,11 +194,6 @@ def _blind(run: Run, world: World, now: float) -> Run:
     """No evidence: hold; after the limit step back to 0 % until Prometheus answers again."""
     policy = run.policy
     assert policy is not None
-    if not world.measured.blind:
-        run = replace(run, blind_since=None)
-        if run.wanted.traffic.weight == weight_of(run):
-            return replace(run, hold=None, hold_since=None, reason="", because="measuring again")
-        return _come_back(run, now, calm=True)
     since = run.blind_since if run.blind_since is not None else now
     limit = policy.blind_limit
     run = replace(run, blind_since=since)
@@ -185,6 +201,19 @@ def _blind(run: Run, world: World, now: float) -> Run:
     if now - since > limit and run.wanted.traffic.weight > 0:
         return step_aside(run, now, Hold.BLIND, f"{run.because}; for longer than {limit:.0f} s")
     return run
+
+
+def _seeing(run: Run) -> Run:
+    """Prometheus answers: what was held for want of evidence is held no longer."""
+    run = replace(run, blind_since=None)
+    return replace(_unheld(run), because="measuring again") if run.hold is Hold.BLIND else run
+
+
+def _unheld(run: Run) -> Run:
+    """Without the hold that it had; one that has retreated stays so."""
+    if run.retreated_since is None:
+        return replace(run, hold=None, hold_since=None, reason="")
+    return replace(run, hold=Hold.RETREATED, hold_since=run.retreated_since, reason=Hold.RETREATED.value)
 
 
 def step_aside(run: Run, now: float, hold: Hold, because: str) -> Run:
@@ -205,10 +234,11 @@ def _come_back(run: Run, now: float, *, calm: bool) -> Run:
     """From 0 % back to the rung that was reached: every rung below it was passed."""
     if not calm:
         return run
-    return run.to(Stage.SIZE, now, f"back to {weight_of(run)} %", hold=None, hold_since=None, reason="")
+    return _unheld(run).to(Stage.SIZE, now, f"back to {weight_of(run)} %")
 
 
-def _record(run: Run, world: World) -> Run:
+def record(run: Run, world: World) -> Run:
+    """The run with the evidence of this tick."""
     measured = world.measured
     return replace(
         run,
@@ -218,8 +248,3 @@ def _record(run: Run, world: World) -> Run:
         watch=measured.watch if measured.watch is not None else run.watch,
         verdict=measured.verdict if measured.verdict is not None else run.verdict,
     )
-
-
-def _canary_requests(verdict: Verdict | None) -> int:
-    metric = verdict.metrics.get("errors") if verdict else None
-    return metric.canary_requests if metric else 0

@@ -7,9 +7,10 @@ while a route may still send traffic to it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from canaryd.domain.model import Form, Labels, RouteRef, Run, Traffic
+from canaryd.domain.model import LADDER, Form, Labels, RouteRef, Run, Stage, Traffic
 from canaryd.domain.world import CanaryView, RouteView, World
 
 
@@ -81,6 +82,16 @@ def converge(run: Run, world: World) -> tuple[Effect, ...]:
         *(effect for effect in traffic if not effect.falls),
         *_removals(run, world, calm),
     )
+
+
+def urgent(run: Run, effects: Sequence[Effect]) -> tuple[Effect, ...]:
+    """Those that come before the run's status: in an emergency the canary's share falls first.
+
+    A planned shift to stable is written like a rise, after its status.
+    """
+    if run.stage is not Stage.DRAIN and run.stage not in LADDER:
+        return ()
+    return tuple(effect for effect in effects if isinstance(effect, PutTraffic) and effect.falls)
 
 
 def _traffic(run: Run, world: World) -> list[PutTraffic]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from canaryd.domain import climb, prepare, promote, tail
+from canaryd.domain import climb, prepare, promote, retreat, tail
 from canaryd.domain.ending import abandon, fail, hand_on
 from canaryd.domain.ladder import stable_ready
 from canaryd.domain.model import (
@@ -26,7 +26,7 @@ from canaryd.domain.model import (
     Traffic,
 )
 from canaryd.domain.settle import observe
-from canaryd.domain.world import World
+from canaryd.domain.world import RouteView, World
 
 HOUR = 3600.0
 
@@ -75,6 +75,8 @@ def decide(run: Run, world: World, now: float) -> Decision:
     if not run.active:
         return Decision(run, world.terms.tick)
     run = observe(run, world, now)
+    if run.stage in LADDER:
+        run = climb.record(run, world)
     for rule in RULES if run.outcome is None else (_drifted,):
         changed = rule(run, world, now)
         if changed is not None:
@@ -208,12 +210,7 @@ def _drifted(run: Run, world: World, now: float) -> Run | None:
         return None
     view, allowed = edited[0], run.policy.drift_reasserts
     if run.stage in LADDER and view.by.startswith("canaryd ") and _fell(view.seen, run.wanted.traffic):
-        return fail(
-            run,
-            now,
-            "Interrupted",
-            f"canaryd had taken the traffic from the canary ({view.ref}) and was stopped before it could say why",
-        )
+        return _interrupted(run, view, now)
     seen = view.seen or "destinations that are not canaryd's"
     because = f"{view.by or 'somebody'} changed {view.ref} to {seen}, wanted {run.wanted.traffic}"
     recent = tuple(at for at in run.reasserted if now - at < HOUR)
@@ -224,6 +221,18 @@ def _drifted(run: Run, world: World, now: float) -> Run | None:
     if run.stage in LADDER and len(recent) >= allowed * (3 if plain else 1):
         return climb.step_aside(run, now, Hold.DRIFTED, f"{because}; {len(recent)} times within the hour")
     return run
+
+
+def _interrupted(run: Run, view: RouteView, now: float) -> Run:
+    """canaryd took traffic from the canary and was stopped before it could say why: it is not given back."""
+    if view.seen == retreat.lowest(run):
+        return retreat.retreat(run, now, f"canaryd was stopped before it could say why ({view.ref})")
+    return fail(
+        run,
+        now,
+        "Interrupted",
+        f"canaryd had taken the traffic from the canary ({view.ref}) and was stopped before it could say why",
+    )
 
 
 def _fell(seen: Traffic | None, wanted: Traffic) -> bool:
@@ -239,6 +248,7 @@ RULES = (
     _skipped,
     _canary_crashed,
     _canary_lost,
+    retreat.heed,
     _drifted,
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analysis import Verdict
 from canaryd.domain.model import Run
 from canaryd.domain.world import World
 
@@ -28,3 +29,9 @@ def next_traffic(world: World, weight: int) -> float:
     """Requests that the canary will get at `weight` before a bad reading could take them away again."""
     terms = world.terms
     return world.measured.request_rate * weight / 100 * (2 * terms.scrape + terms.settle)
+
+
+def canary_requests(verdict: Verdict | None) -> int:
+    """Requests of the canary that were judged so far."""
+    metric = verdict.metrics.get("errors") if verdict else None
+    return metric.canary_requests if metric else 0

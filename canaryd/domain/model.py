@@ -89,6 +89,7 @@ class Hold(StrEnum):
     MISALLOCATED = "Misallocated"
     ROLLOUT_STUCK = "RolloutStuck"
     STABLE_REGRESSION = "StableRegression"
+    RETREATED = "Retreated"
 
 
 class Form(StrEnum):
@@ -220,11 +221,12 @@ class Run:
     wanted: Wanted = field(default_factory=Wanted)
     settled_from: float | None = None
     stage_since: float = 0.0
-    judged_since: float | None = None
+    judged_since: float | None = None  # the present weight is judged since; None while it is on its way
     judged_to: float | None = None  # the scrape up to which evidence was taken in
     rung_requests: int = 0  # the canary's judged requests when this rung began
     hold_since: float | None = None
     blind_since: float | None = None
+    retreated_since: float | None = None  # an alarm brought the canary to the lowest rung, and still stands
     gate_closed: bool = False
     highest_weight: int = 0
     seen_share: float | None = None
@@ -269,5 +271,7 @@ class Run:
     def to(self, stage: Stage, now: float, because: str, **changes: Any) -> Run:
         """The run at the beginning of `stage`; what it wants may change with it."""
         wanted = changes.get("wanted", self.wanted)
+        if wanted.traffic != self.wanted.traffic:
+            changes.setdefault("judged_since", None)
         changes.setdefault("settled_from", None if wanted != self.wanted else self.settled_from)
         return replace(self, stage=stage, stage_since=now, because=because, **changes)

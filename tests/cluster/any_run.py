@@ -128,6 +128,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "rung_requests": st.integers(0, 10**12),
     "hold_since": st.none() | TIMES,
     "blind_since": st.none() | TIMES,
+    "retreated_since": st.none() | TIMES,
     "gate_closed": st.booleans(),
     "highest_weight": st.integers(0, 100),
     "seen_share": st.none() | st.floats(0, 1),

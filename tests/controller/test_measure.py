@@ -20,8 +20,10 @@ class Script:
 
     def __init__(self, *outcomes: Outcome) -> None:
         self.outcomes = list(outcomes)
+        self.asked: list[RunQuery] = []
 
     def tick(self, runs: Sequence[RunQuery], at: float) -> Mapping[str, Outcome]:
+        self.asked += runs
         return {run.run_id: self.outcomes.pop(0) for run in runs}
 
 
@@ -91,6 +93,28 @@ def test_what_comes_while_a_decision_is_saved_is_kept(run: Run) -> None:
     measure.accept(run)
     second = measure.measured(run, 3.0)
     assert second.evidence is not None and second.evidence.intervals == 2
+
+
+@pytest.mark.parametrize(
+    ("stage", "judged"),
+    [(Stage.SIZE, True), (Stage.SHIFT, False), (Stage.JUDGE, True), (Stage.CONFIRM, True)],
+)
+def test_a_weight_that_stands_is_judged_also_while_the_next_rungs_pods_start(
+    run: Run, stage: Stage, judged: bool
+) -> None:
+    script = Script(interval(1))
+    measure = Measurer(cast(Any, script), cast(Any, NoPods()))
+    run = replace(run, stage=stage, judged_since=0.5)
+    measure.read([run], 1.0)
+    assert [query.settled_since for query in script.asked] == [0.5 if judged else None]
+    assert measure.measured(run, 2.0).fresh is judged
+
+
+def test_a_weight_that_is_on_its_way_is_not_judged(run: Run) -> None:
+    script = Script(interval(1))
+    moved = run.to(Stage.JUDGE, 0.0, "", wanted=Wanted(traffic=Traffic(Form.SPLIT, 0)))
+    Measurer(cast(Any, script), cast(Any, NoPods())).read([moved], 1.0)
+    assert [query.settled_since for query in script.asked] == [None]
 
 
 def test_no_series_is_silence_and_everything_else_is_blindness(run: Run) -> None:

@@ -17,9 +17,10 @@ from canaryd.domain.converge import (
     PutTraffic,
     SetPaused,
     converge,
+    urgent,
 )
 from canaryd.domain.decide import decide
-from canaryd.domain.model import Form, Labels, RouteRef, Run, Stage, Target, Traffic
+from canaryd.domain.model import LADDER, Form, Labels, RouteRef, Run, Stage, Target, Traffic
 from canaryd.domain.world import (
     CanaryView,
     DeploymentView,
@@ -101,13 +102,17 @@ class Play:
     writes: list[Effect] = field(default_factory=list)
     weights: list[int] = field(default_factory=list)
     terms: Terms = TERMS
+    alarmed: float = -1.0  # when the judge last said "retreat"
 
     def _measured(self, run: Run) -> Measured:
-        """As the controller reads it: fresh intervals only while judging, the verdict so far on the way there."""
-        if run.stage not in (Stage.SHIFT, Stage.JUDGE, Stage.CONFIRM):
+        """As the controller reads it: fresh intervals only of a weight that stands, the verdict so far elsewhere."""
+        if run.stage not in LADDER | {Stage.CONFIRM}:
             return Measured()
         measured = (self.measured or self._all_well)(run)
-        return measured if run.stage is not Stage.SHIFT else replace(measured, fresh=False)
+        if not run.highest_weight:  # nothing was judged yet
+            return Measured(blind=measured.blind, silent=measured.silent)
+        judged = run.stage is not Stage.SHIFT and run.judged_since is not None
+        return measured if judged else replace(measured, fresh=False)
 
     def _all_well(self, run: Run) -> Measured:
         watched = run.wanted.traffic.weight > 50 or run.stage is Stage.CONFIRM
@@ -169,7 +174,8 @@ class Play:
                     self.canary = None
             case PutTraffic(_, traffic):
                 self._check_traffic(traffic)
-                self.traffic = traffic
+                self._check_rise(run, traffic)
+                self.traffic, self.by = traffic, "canaryd at noon"
                 if traffic.form is Form.SPLIT:
                     self.weights.append(traffic.weight)
 
@@ -197,6 +203,24 @@ class Play:
         if traffic.form is Form.PLAIN:
             assert not self.canary and not self.carrier, "plain route with canary pods"
 
+    def _check_rise(self, run: Run, traffic: Traffic) -> None:
+        if run.stage not in LADDER or traffic.weight <= self.traffic.weight or run.policy is None:
+            return
+        passed = {each.weight for each in run.passes if each.at >= self.alarmed}
+        below = {step for step in run.policy.steps if step < traffic.weight}
+        assert below <= passed, f"{traffic.weight} % on passes {passed} since the last alarm"
+
+    def _check_heeded(self, run: Run, measured: Measured, after: Run) -> None:
+        """What the judge says against the canary is obeyed in the same pass, in every stage of the ladder."""
+        verdict = measured.verdict
+        if verdict is None or run.stage not in LADDER or run.policy is None:
+            return
+        if verdict.decision == "rollback":
+            assert after.wanted.traffic.weight == 0, "harm is proved and the canary has traffic"
+        if verdict.decision == "retreat":
+            self.alarmed = self.now
+            assert after.wanted.traffic.weight <= run.policy.steps[0], "an alarm, and no retreat"
+
     def roll(self) -> None:
         """The Deployment controller: one pod at a time, unless paused."""
         if self.paused or not self.pods or set(self.pods) == {self.revision}:
@@ -207,15 +231,25 @@ class Play:
         if self.pods[old] == 0:
             del self.pods[old]
 
-    def step(self, run: Run, dt: float = 0.5) -> Run:
-        """One pass of the loop, as the reconciler does it; then time goes by."""
+    def step(self, run: Run, dt: float = 0.5, *, killed_after: int | None = None) -> Run:
+        """One pass of the loop, as the reconciler does it; then time goes by.
+
+        killed_after: so many writes, the status among them; what is returned is the run as it was saved.
+        """
         world = self.world(run)
         after = decide(run, world, self.now).run
-        for effect in converge(after, world):
-            self.perform(after, effect)
+        self._check_heeded(run, world.measured, after)
+        effects = converge(after, world)
+        falls = urgent(after, effects)
+        saved = run
+        for write in [*falls, after, *(e for e in effects if e not in falls)][:killed_after]:
+            if isinstance(write, Run):
+                saved = write
+            else:
+                self.perform(after, write)
         self.roll()
         self.now += dt
-        return after
+        return saved
 
     def play(self, run: Run, until: Callable[[Run], bool] | None = None, limit: int = 2000) -> Run:
         """Pass after pass until the run is over, or `until` says so."""

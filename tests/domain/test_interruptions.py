@@ -35,7 +35,7 @@ def _unpause(play: Play, run: Run) -> Run:
 
 def _edit_weights(play: Play, run: Run) -> Run:
     if play.traffic.form is Form.SPLIT:
-        play.traffic = Traffic(Form.SPLIT, 73)
+        play.traffic, play.by = Traffic(Form.SPLIT, 73), "kubectl-edit at noon"
     return run
 
 
@@ -46,6 +46,11 @@ def _disable(play: Play, run: Run) -> Run:
 
 def _harm(play: Play, run: Run) -> Run:
     play.measured = lambda _: Measured(verdict=verdict("rollback", reason="ErrorRateRegression"), fresh=True)
+    return run
+
+
+def _alarm(play: Play, run: Run) -> Run:
+    play.measured = lambda _: Measured(verdict=verdict("retreat", int(100 * play.now)), fresh=True)
     return run
 
 
@@ -89,6 +94,7 @@ DEEDS: tuple[Deed, ...] = (
     _edit_weights,
     _disable,
     _harm,
+    _alarm,
     _blind,
     _see_again,
     _no_pod_ready,
@@ -99,20 +105,45 @@ DEEDS: tuple[Deed, ...] = (
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.tuples(st.integers(0, 220), st.sampled_from(DEEDS)), max_size=4))
-def test_every_interruption_ends_clean(story: list[tuple[int, Deed]]) -> None:
+JUDGE: tuple[Deed, ...] = (_alarm, _alarm, _see_again, _blind, _harm)
+"""What the judge may say: an alarm, that it is cleared, nothing, that it is confirmed."""
+
+LAST = 260  # the pass after which nobody interferes any more
+PASSES = st.integers(0, 220)
+RELEASES = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@RELEASES
+@given(
+    st.lists(st.tuples(PASSES, st.sampled_from(DEEDS)), max_size=4),
+    st.dictionaries(PASSES, st.integers(0, 3), max_size=3),
+)
+def test_every_interruption_ends_clean(story: list[tuple[int, Deed]], kills: dict[int, int]) -> None:
+    assert_ends_clean(story, kills)
+
+
+@RELEASES
+@given(
+    st.lists(st.tuples(PASSES, st.sampled_from(JUDGE)), min_size=1, max_size=8),
+    st.lists(st.tuples(PASSES, st.sampled_from(DEEDS)), max_size=2),
+    st.dictionaries(PASSES, st.integers(0, 3), max_size=3),
+)
+def test_every_stream_of_verdicts_ends_clean(
+    verdicts: list[tuple[int, Deed]], story: list[tuple[int, Deed]], kills: dict[int, int]
+) -> None:
+    assert_ends_clean([*verdicts, *story], kills)
+
+
+def assert_ends_clean(story: list[tuple[int, Deed]], kills: dict[int, int]) -> None:
+    """Play a release with `story`'s deeds at their passes, killed in others after so many writes."""
     play, run = Play(), fresh_run()
-    due = dict.fromkeys(range(221), ())  # type: dict[int, tuple[Deed, ...]]
-    for at, deed in story:
-        due[at] = (*due[at], deed)
     for at in range(3000):
-        for deed in due.get(at, ()):
+        for deed in [deed for when, deed in story if when == at]:
             run = deed(play, run)
-        if at == 260:
+        if at == LAST:
             play.measured, play.canary_view = None, Play().canary_view
             run = replace(run, wish_pause=False)
-        run = play.step(read_back(run))
+        run = play.step(read_back(run), killed_after=kills.get(at))
         if not run.active:
             break
     assert not run.active, f"stuck at {run.stage}: {run.because}"
