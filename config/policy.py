@@ -49,6 +49,7 @@ class JudgeArguments(TypedDict):
     slow_safe_delta: float
     latency_weight: float
     burst_block: float
+    condemn_at_once: bool
     min_bad_events: int
     min_intervals: int
     min_judged: float
@@ -85,6 +86,7 @@ class Policy:
     min_bad_events: int = 3
     min_intervals: int = 2
     burst_block: float = 60.0
+    condemn_at_once: bool = False
     blind_limit: float = 600.0
     on_inconclusive: Literal["hold", "rollback"] = "hold"
     hold_limit: float = _DAY
@@ -131,6 +133,7 @@ class Policy:
             slow_safe_delta=self.safe_slow_delta,
             latency_weight=self.latency_weight,
             burst_block=self.burst_block,
+            condemn_at_once=self.condemn_at_once,
             min_bad_events=self.min_bad_events,
             min_intervals=self.min_intervals,
             min_judged=self.min_judged,
@@ -195,7 +198,6 @@ SHIPPED: Mapping[str, Policy] = MappingProxyType(
             safe_slow_delta=0.002,
             beta=0.01,
             harm_budget=5.0,
-            burst_block=120.0,
             drain_limit=300.0,
         ),
         "fast": Policy(
@@ -214,6 +216,9 @@ SHIPPED: Mapping[str, Policy] = MappingProxyType(
             safe_slow_ratio=2.0,
             safe_slow_delta=0.02,
             harm_budget=50.0,
+            # For development: with the one or two pods there, telling a burst from a fault takes some ten minutes
+            # of the twenty, and a good release that a burst has rolled back is tried again at no cost.
+            burst_block=0.0,
             blind_limit=120.0,
             hold_limit=3600.0,
             drain_limit=30.0,

@@ -5,7 +5,7 @@ Defaults stand in `config.policy.Policy`, whose fields have the same names.
 
 from __future__ import annotations
 
-from config.kinds import Choice, Duration, Integer, Number
+from config.kinds import Choice, Duration, Flag, Integer, Number
 from config.knobs import Knob
 from config.lists import Edges, Ladder
 
@@ -124,8 +124,14 @@ POLICY_KNOBS: tuple[Knob, ...] = (
     ),
     Knob(
         "burst-block",
-        Duration(1, 3600),
-        "Errors within this span count as one burst: longer than the bursts your service knows.",
+        Duration(0, 3600),
+        "Errors of a pod within this span count as one burst: longer than the bursts your service knows. "
+        "0: they are independent, and an alarm rolls back at once, with no certificate against bursts.",
+    ),
+    Knob(
+        "condemn-at-once",
+        Flag(),
+        "Overwhelming evidence (1/alpha cubed) rolls back without waiting to tell a burst from a fault.",
     ),
     Knob(
         "blind-limit",

@@ -50,7 +50,8 @@ _POLICIES = """\
 ## Policies
 
 A policy says how carefully a release is made. `standard` fits most services in production, `cautious` those
-where a small regression is expensive (it needs several times the traffic), `fast` clusters for development.
+where a small regression is expensive (it needs several times the traffic), `fast` clusters for development:
+it takes errors as independent of each other, so that an alarm rolls back at once.
 A policy of your own builds on the one named by `extends`, or on `standard`; one named like a shipped policy
 changes that policy. The file is read when canaryd starts; a run keeps the policy that it started with.
 

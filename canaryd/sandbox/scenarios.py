@@ -28,6 +28,8 @@ POLICIES: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "blind-limit": "10s",
             "drain-limit": 0,
             "harm-budget": 8,
+            # The application's errors are independent of each other: an alarm is no burst.
+            "burst-block": 0,
         },
     }
 )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from analysis import JudgeConfig
 from config import SHIPPED, ConfigurationError, Policy
 from config.document import parse_document
-from config.kinds import Choice, Duration, Integer, Number
+from config.kinds import Choice, Duration, Flag, Integer, Number
 from config.lists import Edges, Ladder
 from config.policies import read_policies
 from config.policy import policy_schema
@@ -28,6 +28,8 @@ def values_of(kind: object) -> st.SearchStrategy[Any]:
             return st.floats(low, high)
         case Integer(low, high):
             return st.integers(low, high)
+        case Flag():
+            return st.booleans()
         case Choice(words):
             return st.sampled_from(words)
         case Ladder():
@@ -76,6 +78,19 @@ def test_the_judges_own_defaults_are_those_of_standard() -> None:
 def test_policies_for_production_judge_for_as_long_as_bursts_need() -> None:
     assert SHIPPED["standard"].min_judged >= 15 * 60
     assert SHIPPED["cautious"].min_judged >= 30 * 60
+
+
+@pytest.mark.parametrize(("name", "block"), [("standard", 60.0), ("cautious", 60.0), ("fast", 0.0)])
+def test_only_where_nobody_is_hurt_a_burst_may_roll_back(name: str, block: float) -> None:
+    judge = JudgeConfig(**SHIPPED[name].judge_arguments())
+    assert (judge.burst_block, judge.condemn_at_once) == (block, False)
+
+
+def test_a_policy_may_take_errors_as_independent_or_condemn_at_once() -> None:
+    found, problems = read("policies: {lab: {burst-block: 0, condemn-at-once: true}}")
+    assert problems == []
+    judge = JudgeConfig(**found["lab"].judge_arguments())
+    assert (judge.burst_block, judge.condemn_at_once) == (0.0, True)
 
 
 @given(sound_policies)
