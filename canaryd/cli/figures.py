@@ -34,3 +34,19 @@ def evidence(value: float) -> str:
     if value >= 1000:
         return thousands(value)
     return f"{value:.2g}" if 0.001 <= value < 10 else f"{value:.0f}" if value >= 10 else "< 0.001"
+
+
+def times(factor: float) -> str:
+    """A ratio: 1.2345 -> "1.23 x", 14.2 -> "14 x"."""
+    return f"{factor:.3g} x" if factor < 10 else f"{thousands(factor)} x"
+
+
+def span(seconds: float) -> str:
+    """A length of time, no finer than it deserves: 48 -> "48s", 105 -> "1m45s", 1336 -> "22m", 9000 -> "2h30m"."""
+    if seconds < 600:
+        minutes, rest = divmod(round(seconds), 60)
+        return (f"{minutes}m" if minutes else "") + (f"{rest}s" if rest or not minutes else "")
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if hours >= 48:
+        return f"{hours / 24:.0f}d"
+    return (f"{hours}h" if hours else "") + (f"{minutes}m" if minutes or not hours else "")

@@ -12,6 +12,7 @@ from canaryd.cli.lazy import LazyCommand, LazyGroup
 COMMANDS: Final = {
     "demo": LazyCommand("canaryd.cli.demo:demo", "Play real releases in a sandbox on this machine."),
     "run": LazyCommand("canaryd.cli.run:run", "Watch annotated Deployments and release their new versions."),
+    "plan": LazyCommand("canaryd.cli.plan:plan", "Tell before a release what the policy will see."),
     "replay": LazyCommand(
         "canaryd.cli.replay:replay", "Judge a run's recorded intervals again, or by other rules."
     ),
@@ -28,6 +29,7 @@ one, promotes or rolls back by itself.
 Examples:
   canaryd demo
   canaryd run --prometheus http://localhost:9090
+  canaryd plan --rps 120 --error-rate 0.2%
   canaryd replay checkout.jsonl --set alpha=0.001
   canaryd config check canaryd.yaml
   canaryd config show --policy cautious
