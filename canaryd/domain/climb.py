@@ -95,9 +95,11 @@ def judge(run: Run, world: World, now: float) -> Run:
         limit_passed = run.hold is Hold.PAUSED and now - (run.hold_since or now) > policy.hold_limit
         if limit_passed:
             return fail(run, now, "HoldLimit", f"paused for longer than {policy.hold_limit:.0f} s")
-        return _held(run, now, Hold.PAUSED, f"paused by request at {weight_of(run)} %")
+        alarm = f"; {_alarm(run, misallocated)}" if run.retreated_since is not None else ""
+        return _held(run, now, Hold.PAUSED, f"paused by request at {weight_of(run)} %{alarm}")
     if run.retreated_since is not None:
-        return _retreated(run, now, misallocated)
+        alarm = _alarm(run, misallocated)
+        return _overdue(run, now, alarm) or _held(run, now, Hold.RETREATED, alarm)
     missing = _missing(run, world, now) or ("" if measured.fresh else run.because)
     if missing:
         return _stay(run, now, missing)
@@ -163,11 +165,10 @@ def _stable_wanted(run: Run, world: World) -> int:
     return world.deployment.replicas if world.deployment else 0
 
 
-def _retreated(run: Run, now: float, misallocated: str) -> Run:
-    """An alarm that stands: no rise, and no promotion, until it is cleared."""
+def _alarm(run: Run, misallocated: str) -> str:
+    """What is said of an alarm that stands."""
     said = run.verdict.because if run.verdict else "no closed interval yet"
-    because = "; ".join(filter(None, (alarmed(run, said), misallocated)))
-    return _overdue(run, now, because) or _held(run, now, Hold.RETREATED, because)
+    return "; ".join(filter(None, (alarmed(run, said), misallocated)))
 
 
 def _stay(run: Run, now: float, missing: str) -> Run:

@@ -16,7 +16,7 @@ scenario lets a fault begin late, or lets both arms of a release fail alike.
 | START_DELAY | seconds before it listens | 0 |
 | DRAIN_SECONDS | seconds it goes on serving after SIGTERM, before it exits 0 | 1 |
 | SEED | with POD_NAME, makes the draws repeatable | random |
-| CONTROL_FILE | JSON: {"<version>" or "*": {"error_rate": 0.1, ...}}, names as above in lower case | none |
+| CONTROL_FILE | JSON: {"*", "<version>" or "<pod>": {"error_rate": 0.1, ...}}, names as above in lower case | none |
 """
 
 import sys
@@ -101,7 +101,7 @@ class Settings:
 
 
 class Control:
-    """The faults in force: the environment's, overridden by the control file's `*`, then by its version."""
+    """The faults in force: the environment's, overridden by the control file's `*`, its version, its pod."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -129,7 +129,9 @@ class Control:
         try:
             overrides = json.loads(path.read_text()) if mtime_ns else {}
             faults = self._settings.faults.overridden(overrides.get("*", {}))
-            self._faults = faults.overridden(overrides.get(self._settings.version, {}))
+            for key in (self._settings.version, self._settings.pod):
+                faults = faults.overridden(overrides.get(key, {}))
+            self._faults = faults
         except (OSError, ValueError, AttributeError, TypeError) as error:
             say(f"control file {path}: {error}")
 

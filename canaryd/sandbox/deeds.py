@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from canaryd.cluster.resources import VIRTUALSERVICES
+from canaryd.cluster.resources import PODS, VIRTUALSERVICES
 from canaryd.cluster.transport import Api
 from canaryd.sandbox.prometheus import Prometheus
 from canaryd.sandbox.scenarios import Deed
@@ -22,7 +22,7 @@ class Faults:
     file: Path
 
     def put(self, faults: Mapping[str, Mapping[str, float]]) -> None:
-        """By version, "*" for all; they take effect within 0.2 s."""
+        """By pod or version, "*" for all; they take effect within 0.2 s."""
         beside = self.file.with_suffix(".new")
         beside.write_text(json.dumps(faults))
         beside.replace(self.file)
@@ -85,7 +85,7 @@ class Deeds:
     def _close(self, pending: _Pending) -> None:
         pending.open = False
         match pending.deed.name:
-            case "shock":
+            case "shock" | "burst":
                 self._faults.clear()
             case "outage":
                 self._prometheus.start()
@@ -96,12 +96,19 @@ class Deeds:
                 self._faults.put({self._version: {"error_rate": 0.1}})
             case "shock":
                 self._faults.put({"*": {"error_rate": 0.3}})
+            case "burst":
+                self._faults.put({self._canary_pod(): {"error_rate": 0.5}})
             case "outage":
                 self._prometheus.halt()
             case "newer":
                 self._newer()
             case "edit":
                 edit_weights(self._api, self._shop, stable=60, canary=40)
+
+    def _canary_pod(self) -> str:
+        """One of the canary's pods, the same one whenever it is asked for."""
+        pods = self._api.list(PODS, self._shop.namespace, labels="canaryd.io/role=canary")[0]
+        return min(str(pod["metadata"]["name"]) for pod in pods)
 
 
 def edit_weights(api: Api, shop: Shop, *, stable: int, canary: int) -> None:

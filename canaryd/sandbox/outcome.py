@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -93,6 +94,12 @@ class Report:
     def highest_weight(self) -> int:
         """Percent."""
         return max((weight for _, weight in self.weights), default=0)
+
+    @property
+    def retreats(self) -> int:
+        """How often the canary's weight fell, and not to nought."""
+        weights = [weight for _, weight in self.weights]
+        return sum(0 < after < before for before, after in itertools.pairwise(weights))
 
     @property
     def seconds_to_protect(self) -> float | None:

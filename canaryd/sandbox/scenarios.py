@@ -35,6 +35,12 @@ POLICIES: Mapping[str, Mapping[str, object]] = MappingProxyType(
 )
 
 
+# Where errors come in bursts: an alarm is waited out on the lowest rung, which has traffic enough to tell.
+BURSTS: Mapping[str, str] = MappingProxyType(
+    {"burst-block": "10s", "steps": "5,10,25,50,100", "deadline": "6m"}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Deed:
     """Something that happens once the canary has reached `weight`; `lasts` seconds later it is undone."""
@@ -117,6 +123,24 @@ SCENARIOS = _named(
             "Succeeded",
             ("Promoted",),
             deeds=(Deed(5, "shock", 4.0), Deed(25, "shock", 4.0)),
+        ),
+        Scenario(
+            "burst",
+            "one new pod fails half of its requests for 10 s",
+            "Succeeded",
+            ("Promoted",),
+            deeds=(Deed(10, "burst", 10.0),),
+            policy=BURSTS,
+            timeout=420.0,
+        ),
+        Scenario(
+            "lasting",
+            "ten times the errors from 10 % on, where bursts are known",
+            "RolledBack",
+            ("ErrorRateRegression",),
+            deeds=(Deed(10, "fault"),),
+            policy=BURSTS,
+            timeout=420.0,
         ),
         Scenario(
             "no-traffic",

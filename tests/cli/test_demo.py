@@ -30,6 +30,8 @@ SCENARIOS = [
     "latency",
     "crash",
     "shock",
+    "burst",
+    "lasting",
     "no-traffic",
     "prometheus-outage",
     "superseded",

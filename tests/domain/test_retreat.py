@@ -166,6 +166,7 @@ class TestWhateverElseHappens:
         play, run = alarmed()
         run = held(play, replace(run, wish_pause=True), 20)
         assert (run.hold, play.traffic) == (Hold.PAUSED, LOWEST)
+        assert "paused by request at 1 %; retreated" in run.because
         play.measured = None
         run = held(play, run)
         assert (run.hold, run.retreated_since, play.traffic) == (Hold.PAUSED, None, LOWEST)

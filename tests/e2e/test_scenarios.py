@@ -18,7 +18,17 @@ from e2e.conftest import rehearsed
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(700)]
 
 NORMAL = ("healthy", "errors", "crash")
-SLOW = ("drift", "latency", "superseded", "subtle", "late", "shock", "prometheus-outage")
+SLOW = (
+    "drift",
+    "latency",
+    "superseded",
+    "subtle",
+    "late",
+    "shock",
+    "burst",
+    "lasting",
+    "prometheus-outage",
+)
 
 
 def check(report: Report) -> None:
@@ -46,6 +56,10 @@ def test_scenario_ends_as_it_should(rehearsal: Rehearsal, name: str) -> None:
         # within them, twice running is not.
         report = rehearsal.play(SCENARIOS[name])
     check(report)
+    if name in ("burst", "lasting"):
+        assert report.retreats >= 1, report.weights
+    elif name != "drift":
+        assert report.retreats == 0, report.weights
     if name == "late":
         assert report.highest_weight >= 25, "the fault began before its time"
     if name == "crash":

@@ -241,6 +241,17 @@ def test_faults_change_while_it_runs(tmp_path: Path) -> None:
         _until_status(client, 200)
 
 
+def test_one_pod_of_a_version_fails_alone(tmp_path: Path) -> None:
+    control = tmp_path / "faults.json"
+    _control(control, {"v2": {"error_rate": 0}, "pod-1": {"error_rate": 1}})
+
+    def answers(pod: str) -> int:
+        given = {"VERSION": "v2", "POD_NAME": pod, "CONTROL_FILE": str(control)}
+        return App(Settings.from_env(given), time.monotonic).answer("/")[0]
+
+    assert [answers("pod-1"), answers("pod-2")] == [500, 200]
+
+
 def test_a_control_file_that_cannot_be_read_changes_nothing(tmp_path: Path) -> None:
     control = tmp_path / "faults.json"
     _control(control, {"*": {"error_rate": 1}})
