@@ -113,7 +113,7 @@ class Environment:
             _before(own, ends) - _before(own, ends - length)
             for own, ends in zip(windows, self._ends.T, strict=True)
         ]
-        return np.stack(columns, axis=1) / length
+        return np.clip(np.stack(columns, axis=1) / length, 0, 1)
 
     def _latency(self, faulty: Floats) -> Floats:
         scenario = self.scenario

@@ -15,6 +15,7 @@ from analysis.arena.truth import (
     errors_harmful,
     exceedances,
     harm_nulls,
+    is_harmful,
     is_unsafe,
     latency_harmful,
     nearest,
@@ -62,7 +63,8 @@ class _Metric:
 class Oracle:
     """Rolls back when the truth is 1/alpha times likelier than every null of harm, promotes when it is 1/beta times
     likelier than the null of safety. Where the truth is harmless it looks for a fault twice beyond the tolerances,
-    and where it is unsafe for arms that are alike. Rises while harm is the less likely."""
+    and where it is unsafe for arms that are alike. Rises while harm is the less likely. Of a fault that begins
+    late it knows that, too, and waits."""
 
     def __init__(self, scenario: Scenario, config: JudgeConfig) -> None:
         self._scenario, self._config = scenario, config
@@ -71,6 +73,7 @@ class Oracle:
         harm = [] if latency_harmful(scenario, config) and not self._harmful else list(harm_nulls(config))
         errors = _Metric(None, None, [_Bet(null) for null in harm], [_Bet(unsafe_null(config))])
         self._metrics = [errors, *self._slow_metrics()]
+        self._bets_from = scenario.onset if is_harmful(scenario, config) else 0.0
 
     @property
     def weight(self) -> float:
@@ -80,6 +83,9 @@ class Oracle:
     def look(self, tick: Tick) -> Decision:
         """Tests after every interval that is not in quarantine."""
         if tick.interval is None or not tick.judged:
+            return "continue"
+        if tick.end <= self._bets_from:
+            self._climb(tick)
             return "continue"
         canary, baseline = (total(arm.values()) for arm in (tick.interval.canary, tick.interval.baseline))
         for metric in self._metrics:
@@ -93,26 +99,25 @@ class Oracle:
             return "rollback"
         if safe >= -math.log(self._config.beta):
             return "promote"
-        if max(harm) < 0 and not self._ladder.at_top and tick.end - self._ladder.since >= STEP_MIN:
-            self._ladder.rise(tick.end)
+        if max(harm) < 0:
+            self._climb(tick)
         return "continue"
+
+    def _climb(self, tick: Tick) -> None:
+        if not self._ladder.at_top and tick.end - self._ladder.since >= STEP_MIN:
+            self._ladder.rise(tick.end)
 
     def _assumed(self, metric: _Metric, tick: Tick) -> tuple[tuple[float, float], tuple[float, float]]:
         """The rates that the bets on harm and on safety assume."""
-        faulty = tick.end > self._scenario.onset
-        if metric.rates is not None:
-            canary, baseline = metric.rates
-            alike = baseline, baseline
-            return (metric.rates if faulty else alike), (
-                alike if self._unsafe or not faulty else (canary, baseline)
-            )
-        canary, baseline = tick.rates
+        canary, baseline = metric.rates or tick.rates
+        safe = (baseline if self._unsafe else canary), baseline
+        if metric.rates is not None or self._harmful:
+            return (canary, baseline), safe
         sought = max(
             with_odds(1 + _BEYOND * (self._config.harm_ratio - 1), baseline),
             baseline + _BEYOND * self._config.harm_delta,
         )
-        harm = (canary if self._harmful else sought), baseline
-        return harm, ((baseline if self._unsafe else canary), baseline)
+        return (sought, baseline), safe
 
     def _slow_metrics(self) -> list[_Metric]:
         """The edges that decide safety, and the one that tells most of a fault in latency."""

@@ -130,10 +130,12 @@ class Scenario:
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Scenario:
         """Read what `to_json` wrote; other keys are left aside. Raises BadConfig."""
-        fields = {f.name: raw[f.name] for f in dataclasses.fields(cls) if f.name in raw}
-        return cls(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-        )
+        known = {f.name for f in dataclasses.fields(cls)}
+        fields: dict[str, Any] = {name: value for name, value in raw.items() if name in known}
+        for name in ("burst_seconds", "shock_seconds"):
+            if isinstance(fields.get(name), list):
+                fields[name] = tuple(fields[name])
+        return cls(**fields)
 
 
 def _is_number(value: object) -> bool:

@@ -38,7 +38,8 @@ def span(seconds: float | None) -> str:
 
 def spans(quantiles: dict[str, float | None]) -> str:
     """Each of some quantiles."""
-    return ", ".join("–" if value is None else span(value) for value in quantiles.values())
+    told = ["–" if value is None else span(value) for value in quantiles.values()]
+    return ", ".join(told) if any(value is not None for value in quantiles.values()) else "–"
 
 
 def median_minutes(seconds: Sequence[float | None]) -> str:
