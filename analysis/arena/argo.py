@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from analysis.arena.contender import Decision, Ladder
+from analysis.arena.contender import Climb, Decision
 from analysis.arena.traffic import Tick
 from analysis.arena.window import Window, error_rate
 
@@ -24,7 +24,7 @@ class Argo:
     """The baseline is not looked at, nor latency."""
 
     def __init__(self) -> None:
-        self._ladder = Ladder()
+        self._climb = Climb()
         self._window = Window()
         self._due = INTERVAL
         self._seen = False
@@ -34,7 +34,7 @@ class Argo:
     @property
     def weight(self) -> float:
         """The canary's share, 0..1."""
-        return self._ladder.weight
+        return self._climb.weight
 
     def look(self, tick: Tick) -> Decision:
         """Measures every five minutes, steps every ten."""
@@ -45,10 +45,10 @@ class Argo:
             self._window.clear()
             if self._failures > FAILURE_LIMIT or self._errors > CONSECUTIVE_ERROR_LIMIT:
                 return "rollback"
-        if tick.end - self._ladder.since >= PAUSE:
-            if self._ladder.at_top:
+        if tick.end - self._climb.since >= PAUSE:
+            if self._climb.at_top:
                 return "promote"
-            self._ladder.rise(tick.end)
+            self._climb.rise(tick.end)
         return "continue"
 
     def _measure(self) -> None:

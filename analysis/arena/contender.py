@@ -25,7 +25,7 @@ class Contender(Protocol):
 
 
 @dataclass(slots=True)
-class Ladder:
+class Climb:
     """The weights that a release climbs. since: when the present one began, seconds."""
 
     steps: tuple[float, ...] = STEPS

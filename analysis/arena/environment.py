@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from analysis.arena.scenario import EDGES, LATENCY_SIGMA, MEDIAN_LATENCY, TAIL_FACTOR, Scenario
+from analysis.arena.scenario import EDGES, TAIL_FACTOR, Scenario
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -117,7 +117,7 @@ class Environment:
 
     def _latency(self, faulty: Floats) -> Floats:
         scenario = self.scenario
-        usual, faulted = latency_law(), latency_law(scenario.slower, scenario.tail)
+        usual, faulted = latency_laws(scenario)
         buckets = np.broadcast_to(usual, (1, len(self.is_canary), len(usual)))
         if scenario.slower == 1 and scenario.tail == 0:
             return buckets
@@ -128,14 +128,15 @@ class Environment:
         return mixed
 
 
-def latency_law(slower: float = 1.0, tail: float = 0.0) -> Floats:
-    """Chances of Istio's buckets for latencies of median 60 ms times `slower`, with a share of ten times that."""
+def latency_laws(scenario: Scenario) -> tuple[Floats, Floats]:
+    """Chances of the buckets for a successful request of the baseline, and of the canary with its fault."""
 
     def law(factor: float) -> Floats:
-        below = ndtr(np.log(np.asarray(EDGES) / (MEDIAN_LATENCY * factor)) / LATENCY_SIGMA)
-        return np.diff(below, prepend=0.0, append=1.0)
+        deviations = np.log(np.asarray(EDGES) / (scenario.latency_median * factor)) / scenario.latency_sigma
+        return np.diff(ndtr(deviations), prepend=0.0, append=1.0)
 
-    return (1 - tail) * law(slower) + tail * law(slower * TAIL_FACTOR)
+    usual, slower = law(1.0), law(scenario.slower)
+    return usual, (1 - scenario.tail) * slower + scenario.tail * law(scenario.slower * TAIL_FACTOR)
 
 
 def _windows(gap: float, lengths: tuple[float, float], until: float, rng: np.random.Generator) -> Floats:

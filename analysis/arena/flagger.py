@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from analysis.arena.contender import Decision, Ladder
+from analysis.arena.contender import Climb, Decision
 from analysis.arena.scenario import Scenario
 from analysis.arena.traffic import Tick
 from analysis.arena.window import Window, error_rate, quantile
@@ -24,7 +24,7 @@ class Flagger:
     """The baseline is not looked at."""
 
     def __init__(self, scenario: Scenario) -> None:
-        self._ladder = Ladder()
+        self._climb = Climb()
         self._window = Window()
         self._with_latency = scenario.latency
         self._due = INTERVAL
@@ -33,7 +33,7 @@ class Flagger:
     @property
     def weight(self) -> float:
         """The canary's share, 0..1."""
-        return self._ladder.weight
+        return self._climb.weight
 
     def look(self, tick: Tick) -> Decision:
         """Decides once a minute."""
@@ -47,10 +47,10 @@ class Flagger:
         self._window.clear()
         if not passed:
             self._failed += 1
-        elif self._ladder.at_top:
+        elif self._climb.at_top:
             return "promote"
         else:
-            self._ladder.rise(tick.end)
+            self._climb.rise(tick.end)
         return "continue"
 
     def _check(self) -> bool:

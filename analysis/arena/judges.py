@@ -6,7 +6,7 @@ from typing import Final
 
 from analysis import JudgeConfig
 from analysis.arena.argo import Argo
-from analysis.arena.canaryd import Canaryd
+from analysis.arena.canaryd import Canaryd, standard_ladder
 from analysis.arena.contender import Contender
 from analysis.arena.flagger import Flagger
 from analysis.arena.kayenta import Kayenta
@@ -22,7 +22,7 @@ def enter(name: str, scenario: Scenario, config: JudgeConfig) -> Contender:
     """A judge at the start of a release. config: canaryd's own, and what the oracle holds for harm."""
     match name:
         case "canaryd":
-            return Canaryd(scenario, config)
+            return Canaryd(config, standard_ladder(scenario))
         case "flagger":
             return Flagger(scenario)
         case "argo":

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from analysis import JudgeConfig
-from analysis.arena.contender import STEP_MIN, Decision, Ladder
+from analysis.arena.contender import STEP_MIN, Climb, Decision
 from analysis.arena.scenario import Scenario
 from analysis.arena.traffic import Tick, total
 from analysis.arena.truth import (
@@ -68,7 +68,7 @@ class Oracle:
 
     def __init__(self, scenario: Scenario, config: JudgeConfig) -> None:
         self._scenario, self._config = scenario, config
-        self._ladder = Ladder()
+        self._climb = Climb()
         self._harmful, self._unsafe = errors_harmful(scenario, config), is_unsafe(scenario, config)
         harm = [] if latency_harmful(scenario, config) and not self._harmful else list(harm_nulls(config))
         errors = _Metric(None, None, [_Bet(null) for null in harm], [_Bet(unsafe_null(config))])
@@ -78,14 +78,14 @@ class Oracle:
     @property
     def weight(self) -> float:
         """The canary's share, 0..1."""
-        return self._ladder.weight
+        return self._climb.weight
 
     def look(self, tick: Tick) -> Decision:
         """Tests after every interval that is not in quarantine."""
         if tick.interval is None or not tick.judged:
             return "continue"
         if tick.end <= self._bets_from:
-            self._climb(tick)
+            self._rise(tick)
             return "continue"
         canary, baseline = (total(arm.values()) for arm in (tick.interval.canary, tick.interval.baseline))
         for metric in self._metrics:
@@ -100,12 +100,12 @@ class Oracle:
         if safe >= -math.log(self._config.beta):
             return "promote"
         if max(harm) < 0:
-            self._climb(tick)
+            self._rise(tick)
         return "continue"
 
-    def _climb(self, tick: Tick) -> None:
-        if not self._ladder.at_top and tick.end - self._ladder.since >= STEP_MIN:
-            self._ladder.rise(tick.end)
+    def _rise(self, tick: Tick) -> None:
+        if not self._climb.at_top and tick.end - self._climb.since >= STEP_MIN:
+            self._climb.rise(tick.end)
 
     def _assumed(self, metric: _Metric, tick: Tick) -> tuple[tuple[float, float], tuple[float, float]]:
         """The rates that the bets on harm and on safety assume."""

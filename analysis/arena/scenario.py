@@ -9,14 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from analysis.errors import BadConfig
+from analysis.slowness import ISTIO_EDGES
 
-# Istio's default buckets of istio_request_duration_milliseconds, in seconds.
-EDGES: Final = (
-    0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
-    10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0,
-)  # fmt: skip
-MEDIAN_LATENCY: Final = 0.060  # seconds
-LATENCY_SIGMA: Final = 0.8  # standard deviation of the log
+EDGES: Final = ISTIO_EDGES
 TAIL_FACTOR: Final = 10.0  # how many times slower the requests of a new tail are
 
 _SHARES: Final = (
@@ -25,7 +20,16 @@ _SHARES: Final = (
 _NOT_NEGATIVE: Final = (
     "onset", "burst_gap", "shock_gap", "pod_sigma", "late_by", "drain_at", "resets_per_hour", "settle",
 )  # fmt: skip
-_POSITIVE: Final = ("lift", "slower", "rps", "interval", "deadline", "diurnal_period")
+_POSITIVE: Final = (
+    "lift",
+    "slower",
+    "rps",
+    "interval",
+    "deadline",
+    "diurnal_period",
+    "latency_median",
+    "latency_sigma",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,8 @@ class Scenario:
     base_rate       share of the baseline's requests that fail; `lift` times that fails in the canary
     slower, tail    the canary's latency times `slower`; a share `tail` of its requests ten times as slow
     onset           when the canary's fault begins
-    latency         whether there are histograms
+    latency         whether there are histograms; latencies are lognormal, with this median and this standard
+                    deviation of the logarithm
     rps             requests per second to both arms together, Poisson
     canary_pods, baseline_pods, pods_known   pods per arm; whether the counts tell them apart
     interval        from one scrape to the next
@@ -61,6 +66,8 @@ class Scenario:
     tail: float = 0.0
     onset: float = 0.0
     latency: bool = False
+    latency_median: float = 0.060
+    latency_sigma: float = 0.8
     rps: float = 100.0
     canary_pods: int = 2
     baseline_pods: int = 6

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, ndtr
 
-from analysis.arena.contender import STEP_MIN, Decision, Ladder
+from analysis.arena.contender import STEP_MIN, Climb, Decision
 from analysis.arena.scenario import EDGES
 from analysis.arena.traffic import Tick
 from analysis.arena.window import Window
@@ -30,13 +30,13 @@ class Significance:
 
     def __init__(self, p_value: PValue) -> None:
         self._p_value = p_value
-        self._ladder = Ladder()
+        self._climb = Climb()
         self._window = Window()
 
     @property
     def weight(self) -> float:
         """The canary's share, 0..1."""
-        return self._ladder.weight
+        return self._climb.weight
 
     def look(self, tick: Tick) -> Decision:
         """Tests after every interval that is not in quarantine."""
@@ -44,9 +44,9 @@ class Significance:
             self._window.add(tick)
             if self._significant():
                 return "rollback"
-        if tick.end - self._ladder.since >= STEP_MIN:
-            if not self._ladder.at_top:
-                self._ladder.rise(tick.end)
+        if tick.end - self._climb.since >= STEP_MIN:
+            if not self._climb.at_top:
+                self._climb.rise(tick.end)
             elif tick.end >= MIN_JUDGED:
                 return "promote"
         return "continue"

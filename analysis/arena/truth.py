@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import rel_entr, stdtrit
 
-from analysis.arena.environment import latency_law
+from analysis.arena.environment import latency_laws
 from analysis.arena.scenario import Scenario
 from analysis.judge_config import JudgeConfig
 
@@ -165,9 +165,7 @@ def _reaches(canary: float, baseline: float, ratio: float, delta: float) -> bool
 
 def exceedances(scenario: Scenario) -> tuple[Floats, Floats]:
     """The chances of being slower than each edge, for baseline and canary."""
-    if not scenario.latency:
-        return latency_law()[:0], latency_law()[:0]
-    laws = latency_law(), latency_law(scenario.slower, scenario.tail)
+    laws = latency_laws(scenario) if scenario.latency else (np.zeros(1), np.zeros(1))
     usual, faulted = (np.cumsum(law[::-1])[::-1][1:] for law in laws)
     return usual, faulted
 

@@ -10,7 +10,7 @@ import pytest
 
 from analysis import Counts
 from analysis.arena import Release, Scenario, Tick
-from analysis.arena.environment import latency_law
+from analysis.arena.environment import latency_laws
 from analysis.arena.scenario import EDGES
 from analysis.errors import BadConfig
 
@@ -92,20 +92,21 @@ class TestTotals:
         assert release.excess_at_full_weight() == pytest.approx(1800 * 200 * 0.02)
 
     def test_latency_follows_its_law(self) -> None:
-        canary, baseline = sums(ticks(replace(HOUR, latency=True, slower=1.5, base_rate=0.5), weight=0.5))
-        for arm, law in ((canary, latency_law(1.5)), (baseline, latency_law())):
+        scenario = replace(HOUR, latency=True, slower=1.5, base_rate=0.5)
+        canary, baseline = sums(ticks(scenario, weight=0.5))
+        usual, slower = latency_laws(scenario)
+        for arm, law in ((canary, slower), (baseline, usual)):
             assert sum(arm.latency) == arm.requests - arm.errors
             deviations = np.sqrt(sum(arm.latency) * law) + 1
             assert np.all(np.abs(arm.latency - sum(arm.latency) * law) < 5 * deviations)
 
     def test_the_median_is_60_ms_and_a_tail_is_ten_times_as_slow(self) -> None:
-        below = np.cumsum(latency_law())
+        usual, tailed = latency_laws(Scenario(tail=0.05, latency=True))
+        below = np.cumsum(usual)
         assert below[EDGES.index(0.05)] < 0.5 < below[EDGES.index(0.1)]
-        assert latency_law(tail=0.05).sum() == pytest.approx(1)
-        added = (
-            latency_law(tail=0.05)[EDGES.index(0.5) + 1 :].sum() - latency_law()[EDGES.index(0.5) + 1 :].sum()
-        )
-        assert 0.025 < added < 0.05
+        assert tailed.sum() == pytest.approx(1)
+        beyond = slice(EDGES.index(0.5) + 1, None)
+        assert 0.025 < tailed[beyond].sum() - usual[beyond].sum() < 0.05
 
 
 class TestTrouble:
