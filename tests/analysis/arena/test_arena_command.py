@@ -84,8 +84,9 @@ def test_every_judge_plays_every_scenario_of_a_suite() -> None:
         names = {cell.name for cell in found}
         assert len(found) == len(names) * len(NAMES) == len({(cell.name, cell.judge) for cell in found})
         assert {cell.scenario for cell in found if cell.harmless}
-    careful = [cell for cell in cells("full", ["canaryd"]) if cell.harmless]
-    assert all(cell.runs >= 10_000 for cell in careful)
+    bounded = [cell for cell in cells("full", ["canaryd"]) if cell.harmless and not cell.scenario.pod_sigma]
+    assert len(bounded) > 20
+    assert all(cell.runs >= 10_000 for cell in bounded)
 
 
 def test_results_do_not_depend_on_the_number_of_workers() -> None:
