@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from canaryd.sandbox.node.node import Node
 from canaryd.sandbox.oracle import Oracle
 from canaryd.sandbox.processes import ChildProcess
 from canaryd.sandbox.prometheus import Prometheus
+from canaryd.sandbox.scratch import Scratch
 
 Report = Callable[[str], None]
 
@@ -68,7 +68,9 @@ class Sandbox:
 
     def _start(self) -> None:
         began = time.monotonic()
-        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="canaryd-sandbox-")))
+        scratch = Scratch("canaryd-sandbox-")
+        self._stack.callback(scratch.close)
+        self.folder = scratch.path
         self.apiserver = ApiServer()
         self.apiserver.on_write(self.oracle.see)
         self._stack.callback(self.apiserver.stop)
