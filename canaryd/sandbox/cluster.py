@@ -58,7 +58,10 @@ class Sandbox:
         self.prometheus: Prometheus
 
     def start(self) -> Self:
-        """Ready when this returns; whatever had started is stopped when it raises."""
+        """All but Prometheus is ready when this returns; whatever had started is stopped when it raises.
+
+        Prometheus scrapes some five seconds later: see its `wait_ready`.
+        """
         try:
             self._start()
         except BaseException:
@@ -94,13 +97,12 @@ class Sandbox:
         self._report("controllers and a node")
         self.mesh = Mesh(self.api, propagation=self.propagation, client_namespace=self._client_namespace)
         self._stack.callback(self.mesh.stop)
-        # Prometheus first: it takes seconds until it scrapes, whatever there is to scrape.
+        # Before the mesh: it takes seconds until it scrapes, whatever there is to scrape.
         self.prometheus = Prometheus([self.mesh.admin], interval=self.scrape)
         self._stack.callback(self.prometheus.stop)
         self.prometheus.start()
         self.mesh.start()
         self._report(f"Envoy at {self.mesh.url}")
-        self.prometheus.wait_ready()
         self._report(f"Prometheus at {self.prometheus.url}")
         self._report(f"ready after {time.monotonic() - began:.1f} s")
 
