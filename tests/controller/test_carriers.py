@@ -109,9 +109,8 @@ class TestTheDeploymentIsDeletedBeforeTheNextRunBegins:
         app.create("v9")
         cluster.allow()
         cluster.start()
-        cluster.wait("v9 promoted", lambda: app.status.get("outcome") == "Succeeded" and app.stage == "done")
-        assert is_clean(app)
-        assert app.image == "v9"
+        cluster.wait("rest", lambda: is_clean(app) and app.stage == "done" and app.at_rest)
+        assert (app.status["outcome"], app.image) == ("Succeeded", "v9")
         assert cluster.violations == []
 
 
@@ -129,9 +128,8 @@ class TestTheNextRun:
         cluster.wait("the first run's end", lambda: len(app.runs) == 1)
         cluster.stays(lambda: carrier in app.canaries)
         app.annotate(pause=None)
-        cluster.wait("v3 promoted", lambda: app.stage == "done" and app.at_rest)
+        cluster.wait("rest", lambda: is_clean(app) and app.stage == "done" and app.at_rest)
         assert (app.status["outcome"], app.image) == ("Succeeded", "v3")
-        assert is_clean(app)
         assert cluster.violations == []
 
     def test_finds_the_template_set_back_to_that_of_the_carrier(self, cluster: Served, app: App) -> None:
@@ -139,7 +137,6 @@ class TestTheNextRun:
         hand_on(cluster, app)
         app.release("v2")
         cluster.allow()
-        cluster.wait("the end", lambda: app.stage == "done" and app.at_rest)
+        cluster.wait("rest", lambda: is_clean(app) and app.stage == "done" and app.at_rest)
         assert (app.status["reason"], app.image) == ("Reverted", "v2")
-        assert is_clean(app)
         assert cluster.violations == []
