@@ -115,6 +115,7 @@ class Daemon:
 
     def _enqueue_all(self) -> None:
         written = suspects(self._caches.virtualservices.items())
+        self._reconciler.give_back_left()
         for deployment in self._caches.deployments.items():
             key = (deployment["metadata"]["namespace"], deployment["metadata"]["name"])
             if key[0] in written:

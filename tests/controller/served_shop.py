@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from analysis import Counts, Interval
 from analysis.intervals import Outcome, Pending, RunQuery
-from canaryd.cluster.errors import Conflict, NotFound
+from canaryd.cluster.errors import AlreadyExists, Conflict, NotFound
 from canaryd.cluster.resources import (
     CANARYRUNS,
     DEPLOYMENTS,
@@ -170,7 +170,9 @@ class App:
 
     @property
     def virtual_service(self) -> Json:
-        return self.api.get(VIRTUALSERVICES, self.namespace, self.name)
+        """The one of the namespace."""
+        (found,) = self.api.list(VIRTUALSERVICES, self.namespace)[0]
+        return found
 
     @property
     def events(self) -> list[tuple[str, str]]:
@@ -197,7 +199,7 @@ class Served:
         self._own: Api | None = None
 
     def app(self, name: str = "checkout", *, namespace: str = "shop") -> App:
-        with suppress(Conflict):
+        with suppress(AlreadyExists):
             self.api.create(NAMESPACES, None, {"metadata": {"name": namespace}})
         return App(self.api, namespace, name)
 

@@ -38,6 +38,7 @@ def hand_on(cluster: Served, app: App) -> Json:
     cluster.wait("the end of v2's run", lambda: app.status.get("handsOn"))
     assert weights(app) == [0, 100]
     assert len(app.canaries) == 1
+    assert "canaryd" in [entry["manager"] for entry in app.virtual_service["metadata"]["managedFields"]]
     cluster.unready = set()
     return app.runs[-1]
 
