@@ -41,7 +41,8 @@ class Interval:
 
     start, end: seconds since the epoch; weight: the canary's configured share, 0..1; canary, baseline: pod
     name -> counts, {"": ...} where pods are unknown, {} for an arm without pods; edges: upper bounds of the
-    latency buckets in seconds, ascending, without +Inf. Raises BadCounts.
+    latency buckets in seconds, ascending, without +Inf; whole: every pod of both arms is in it with what it
+    served in the span, so that its totals show how the traffic was split. Raises BadCounts.
     """
 
     start: float
@@ -50,6 +51,7 @@ class Interval:
     canary: Mapping[str, Counts] = field(default_factory=dict)
     baseline: Mapping[str, Counts] = field(default_factory=dict)
     edges: tuple[float, ...] = ()
+    whole: bool = True
 
     def __post_init__(self) -> None:
         _check_span(self.start, self.end)
