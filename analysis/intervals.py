@@ -335,8 +335,8 @@ def _born(arm: _Arm) -> dict[str, float]:
 def _remember(memory: _Memory, readings: Sequence[dict[str, PodReading]], end: float) -> None:
     """Pods without a new scrape keep their old counters: the next delta spans both.
 
-    Nor does a pod go back to an older scrape, which would count twice what came after it. It could: scrapes
-    that were missed make the time between scrapes seem longer, and `end + gap / 2` falls when it shrinks.
+    Nor does a pod go back to an older scrape, which would count twice what came after it. It could: missed
+    scrapes make the time between scrapes seem longer, and `end + gap / 2` falls when it shrinks again.
     """
     for arm, current in zip((memory.canary, memory.baseline), readings, strict=True):
         for pod, reading in current.items():

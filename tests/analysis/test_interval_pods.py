@@ -92,6 +92,28 @@ class TestPods:
         assert isinstance(outcome, Interval)
         assert outcome.canary["back"] == Counts(3, 0)
 
+    def test_a_pod_does_not_go_back_to_an_older_scrape(self) -> None:
+        """When the time between scrapes seemed to be 20 s, b's of 158 was near the end of 150; when it seems to
+        be 8 s, it is not near that of 152, a scrape that was stored late."""
+        world = World()
+
+        def scrape(times: dict[str, tuple[int, ...]]) -> None:
+            for pod, each in times.items():
+                for time in each:
+                    world.scrape(CANARY if pod == "c" else BASELINE, pod, time, c200=time)
+
+        daemon = Daemon(world)
+        scrape({"c": (130, 150), "other": (130, 150), "b": (118, 138, 158)})
+        daemon.tick(140)
+        daemon.tick(159)
+        scrape({"c": (152,), "other": (155, 163, 170, 176)})
+        daemon.tick(178)
+        scrape({"c": (190,), "other": (184, 192), "b": (188,)})
+        outcome = daemon.tick(199)
+        assert isinstance(outcome, Interval)
+        assert (outcome.start, outcome.end) == (152, 188)
+        assert outcome.baseline["b"] == Counts(30, 0)
+
     @pytest.mark.parametrize("arm", [CANARY, BASELINE])
     @pytest.mark.parametrize("named", [True, False])
     def test_what_a_pod_served_before_it_went_counts_to_its_last_scrape(
