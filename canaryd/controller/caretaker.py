@@ -56,6 +56,13 @@ class Caretaker:
         """A run of this Deployment may have vanished without cleaning up: look when it is next cared for."""
         self._suspects.add(key)
 
+    def blocked(self, key: Key, fault: str) -> None:
+        """Say that nothing is done for a Deployment, since one of its runs cannot be read."""
+        _, deployment, _ = self._reader.deployment(*key)
+        if deployment is not None:
+            message = f"{fault}; nothing is done for this Deployment until it is mended or deleted"
+            self._say(key, deployment, "UnreadableRun", message, warning=True)
+
     def care(self, key: Key, finished: list[Run]) -> bool:
         """Whether a run was begun. `finished`: the Deployment's ended runs, newest first. Raises ApiError."""
         for run in finished:

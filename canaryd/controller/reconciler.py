@@ -73,7 +73,9 @@ class Reconciler:
         if self._settings.namespaces and key[0] not in self._settings.namespaces:
             return None
         runs = self._book.of(key)
-        if key in self._book.unreadable:
+        fault = self._book.unreadable.get(key)
+        if fault is not None:
+            self._caretaker.blocked(key, fault)
             return None  # there is a run: nothing may be done over its head
         active = [run for run in runs if run.active]
         finished = [run for run in runs if not run.active]

@@ -175,6 +175,16 @@ class App:
         return found
 
     @property
+    def nothing_made(self) -> bool:
+        """Nothing of canaryd's is left in the namespace."""
+        return not self.canaries and not self.rules
+
+    @property
+    def is_clean(self) -> bool:
+        """And its routes are as their owner wrote them."""
+        return self.nothing_made and self.route in self.virtual_service["spec"]["http"]
+
+    @property
     def events(self) -> list[tuple[str, str]]:
         """(reason, message) of what was said about the Deployment."""
         return [
@@ -203,13 +213,34 @@ class Served:
             self.api.create(NAMESPACES, None, {"metadata": {"name": namespace}})
         return App(self.api, namespace, name)
 
-    def route(self, *apps: App, manager: str = "helm") -> Json:
+    def route(self, *apps: App, manager: str) -> Json:
         """One VirtualService, called as the first of `apps`, with a route for each."""
         first = apps[0]
         spec = {"hosts": [app.name for app in apps], "http": [app.route for app in apps]}
         body = {"metadata": {"name": first.name}, "spec": spec}
         with closing(Api.connect(self._config, user_agent=manager)) as api:
             return api.create(VIRTUALSERVICES, first.namespace, body)
+
+    def installed(self, *names: str, **settings: Any) -> list[App]:
+        """Applications at rest at v1 that share a VirtualService of helm's, called as the first of them."""
+        apps = [self.app(name) for name in names]
+        for app in apps:
+            app.install()
+        self.route(*apps, manager="helm")
+        self.start(**settings)
+        for app in apps:
+            self.wait(f"{app.name} at rest", lambda app=app: app.at_rest)  # type: ignore[misc]
+        return apps
+
+    def to_half(self, app: App) -> None:
+        """A release of v2 that waits at 50 %."""
+        app.annotate(pause="true")
+        app.release("v2")
+        self.wait(f"{app.name} at 50 %", lambda: app.status.get("hold") == "Paused")
+
+    def abort(self, app: App) -> None:
+        app.annotate(abort="true")
+        self.wait(f"the end of {app.name}'s run", lambda: app.stage == "done")
 
     # canaryd ----------------------------------------------------------------------------------------
 

@@ -20,12 +20,7 @@ def cluster(tmp_path: Path) -> Iterator[Served]:
 @pytest.fixture
 def app(cluster: Served) -> App:
     """At rest at v1."""
-    app = cluster.app()
-    app.install()
-    cluster.route(app)
-    cluster.start()
-    cluster.wait("rest", lambda: app.at_rest)
-    return app
+    return cluster.installed("checkout")[0]
 
 
 def hand_on(cluster: Served, app: App) -> Json:
@@ -47,21 +42,12 @@ def weights(app: App) -> list[int | None]:
     return [entry.get("weight") for entry in app.virtual_service["spec"]["http"][0]["route"]]
 
 
-def is_clean(app: App) -> bool:
-    """Nothing of canaryd's is left, and the routes are as their owner wrote them."""
-    return nothing_made(app) and app.virtual_service["spec"]["http"] == [app.route]
-
-
-def nothing_made(app: App) -> bool:
-    return not app.canaries and not app.rules
-
-
 class TestTheDeploymentIsDeletedBeforeTheNextRunBegins:
     def test_the_carrier_is_put_away(self, cluster: Served, app: App) -> None:
         hand_on(cluster, app)
         app.delete()
         cluster.allow()
-        cluster.wait("everything put away", lambda: is_clean(app) and app.stage == "done")
+        cluster.wait("everything put away", lambda: app.is_clean and app.stage == "done")
         assert (app.status["reason"], app.status.get("handsOn")) == ("DeploymentDeleted", False)
         count = len(app.runs)
         cluster.stays(lambda: len(app.runs) == count)
@@ -72,7 +58,7 @@ class TestTheDeploymentIsDeletedBeforeTheNextRunBegins:
         app.delete()
         cluster.allow()
         cluster.start()
-        cluster.wait("everything put away", lambda: is_clean(app) and app.stage == "done")
+        cluster.wait("everything put away", lambda: app.is_clean and app.stage == "done")
 
     def test_with_its_routes_and_its_service(self, cluster: Served, app: App) -> None:
         """As `helm uninstall` does."""
@@ -81,7 +67,7 @@ class TestTheDeploymentIsDeletedBeforeTheNextRunBegins:
         cluster.api.delete(SERVICES, app.namespace, app.name)
         app.delete()
         cluster.allow()
-        cluster.wait("everything put away", lambda: nothing_made(app) and app.stage == "done")
+        cluster.wait("everything put away", lambda: app.nothing_made and app.stage == "done")
 
     def test_killed_when_the_run_that_puts_it_away_has_no_status_yet(self, cluster: Served, app: App) -> None:
         hand_on(cluster, app)
@@ -90,7 +76,7 @@ class TestTheDeploymentIsDeletedBeforeTheNextRunBegins:
         ):
             app.delete()
         cluster.start()
-        cluster.wait("everything put away", lambda: is_clean(app) and app.stage == "done")
+        cluster.wait("everything put away", lambda: app.is_clean and app.stage == "done")
 
     def test_and_made_anew_for_others_to_manage(self, cluster: Served, app: App) -> None:
         """The new one's template is its owner's: it does not take that of the carrier."""
@@ -98,7 +84,7 @@ class TestTheDeploymentIsDeletedBeforeTheNextRunBegins:
         app.delete()
         app.create("v9", enabled="false")
         cluster.allow()
-        cluster.wait("everything put away", lambda: is_clean(app) and app.stage == "done")
+        cluster.wait("everything put away", lambda: app.is_clean and app.stage == "done")
         assert app.image == "v9"
         assert not app.raw["spec"].get("paused")
 
@@ -110,7 +96,7 @@ class TestTheDeploymentIsDeletedBeforeTheNextRunBegins:
         app.create("v9")
         cluster.allow()
         cluster.start()
-        cluster.wait("rest", lambda: is_clean(app) and app.stage == "done" and app.at_rest)
+        cluster.wait("rest", lambda: app.is_clean and app.stage == "done" and app.at_rest)
         assert (app.status["outcome"], app.image) == ("Succeeded", "v9")
         assert cluster.violations == []
 
@@ -129,7 +115,7 @@ class TestTheNextRun:
         cluster.wait("the first run's end", lambda: len(app.runs) == 1)
         cluster.stays(lambda: carrier in app.canaries)
         app.annotate(pause=None)
-        cluster.wait("rest", lambda: is_clean(app) and app.stage == "done" and app.at_rest)
+        cluster.wait("rest", lambda: app.is_clean and app.stage == "done" and app.at_rest)
         assert (app.status["outcome"], app.image) == ("Succeeded", "v3")
         assert cluster.violations == []
 
@@ -138,6 +124,6 @@ class TestTheNextRun:
         hand_on(cluster, app)
         app.release("v2")
         cluster.allow()
-        cluster.wait("rest", lambda: is_clean(app) and app.stage == "done" and app.at_rest)
+        cluster.wait("rest", lambda: app.is_clean and app.stage == "done" and app.at_rest)
         assert (app.status["reason"], app.image) == ("Reverted", "v2")
         assert cluster.violations == []
