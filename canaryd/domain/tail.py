@@ -13,15 +13,16 @@ from canaryd.domain.world import World
 
 
 def drain(run: Run, world: World, now: float) -> Run:
-    """No new request reaches the canary; open streams get their time."""
-    carries_on = bool(run.carrier) and run.outcome is Outcome.ROLLED_BACK and not _deployment_gone(world)
+    """No new request reaches the canary; open streams get their time, unless those to the Deployment were cut too."""
+    gone = _deployment_gone(world)
+    carries_on = bool(run.carrier) and run.outcome is Outcome.ROLLED_BACK and not gone
     wanted = replace(run.wanted, canary=None, carrier=carries_on)
     if any(view.gone for view in world.routes):
         # Without a route the Service sends canary pods their pod share: away with them at once.
         return run.to(Stage.SCALE_DOWN, now, run.because, wanted=wanted)
     if not settled(run, world, now) or run.settled_from is None:
         return run
-    limit = run.policy.drain_limit if run.policy and run.highest_weight > 0 else 0.0
+    limit = run.policy.drain_limit if run.policy and run.highest_weight > 0 and not gone else 0.0
     if now - run.settled_from < world.terms.settle + limit:
         return run
     return run.to(Stage.SCALE_DOWN, now, run.because, wanted=wanted)
