@@ -48,7 +48,6 @@ class Reconciler:
         measurer: Measurer,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._settings = settings
         self._caches = caches
         self._measurer = measurer
         self._clock = clock
@@ -70,8 +69,6 @@ class Reconciler:
 
     def reconcile(self, key: Key) -> float | None:
         """One pass; seconds until the next look, None for when something changes. Raises ApiError."""
-        if self._settings.namespaces and key[0] not in self._settings.namespaces:
-            return None
         runs = self._book.of(key)
         fault = self._book.unreadable.get(key)
         if fault is not None:

@@ -255,17 +255,13 @@ class Served:
             self._own.close()
         self._daemon = None
 
-    def refuse(self, refused: Callable[[RequestInfo], bool]) -> None:
+    def refuse(
+        self, refused: Callable[[RequestInfo], bool], *, status: int = 500, reason: str = "InternalError"
+    ) -> None:
         """The API server fails these requests of canaryd's from now on; `allow` ends that."""
-        failure = {
-            "kind": "Status",
-            "apiVersion": "v1",
-            "code": 500,
-            "reason": "InternalError",
-            "message": "no",
-        }
+        failure: Json = {"kind": "Status", "apiVersion": "v1", "code": status, "reason": reason}
         self.server.reject = lambda info: (
-            (500, failure) if info.user_agent.startswith("canaryd") and refused(info) else None
+            (status, failure) if info.user_agent.startswith("canaryd") and refused(info) else None
         )
 
     def allow(self) -> None:
