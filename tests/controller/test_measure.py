@@ -164,8 +164,8 @@ def test_the_share_is_held_against_the_weight_of_the_interval(run: Run) -> None:
 def test_an_interval_without_pods_of_the_new_version_is_nothing_new(
     run: Run, stage: Stage, seen: str, fresh: bool
 ) -> None:
-    arms = {seen: {"p": Counts(30, 0)}}
-    measure = measurer(Interval(1, 2, 0.1, **arms))
+    canary, baseline = ({"p": Counts(30, 0)} if arm == seen else {} for arm in ("canary", "baseline"))
+    measure = measurer(Interval(1, 2, 0.1, canary, baseline))
     run = replace(run, stage=stage)
     measure.read([run], 1.0)
     assert measure.measured(run, 2.0).fresh is fresh
