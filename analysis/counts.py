@@ -51,7 +51,9 @@ class Interval:
     start, end: seconds since the epoch; weight: the canary's configured share, 0..1; canary, baseline: pod
     name -> counts, {"": ...} where pods are unknown, {} for an arm without pods; edges: upper bounds of the
     latency buckets in seconds, ascending, without +Inf; custom: metric -> its counts in both arms; values:
-    threshold -> the value read at the end of the interval, None or NaN where there is none. Raises BadCounts.
+    threshold -> the value read at the end of the interval, None or NaN where there is none; whole: every pod
+    of both arms is in it with what it served in the span, so that its totals show how the traffic was split.
+    Raises BadCounts.
     """
 
     start: float
@@ -62,6 +64,7 @@ class Interval:
     edges: tuple[float, ...] = ()
     custom: Mapping[str, Arms] = field(default_factory=dict)
     values: Mapping[str, float | None] = field(default_factory=dict)
+    whole: bool = True
 
     def __post_init__(self) -> None:
         _check_span(self.start, self.end)

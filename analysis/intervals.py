@@ -1,28 +1,33 @@
 """Readings become closed intervals: aligned to complete scrapes, quarantined where they prove nothing.
 
-Pods are scraped at different moments. An interval ends at the oldest of the live pods' newest scrapes, and
-every pod gives its scrape that is nearest to that end, so that both arms cover the same time to within half a
-scrape interval. A pod that missed a scrape holds nobody up: what it served comes with its next one, and is
-counted then unless it straddles a change of the weight.
+Pods are scraped at different moments. An interval ends at the oldest of the live pods' newest scrapes, once
+each of them has a new one, and every pod gives its scrape that is nearest to that end: both arms cover the
+same time to within half a scrape interval. A pod that missed a scrape is waited for until others of its arm
+are half a scrape interval ahead; what it served comes with its next one, and is counted then unless it
+straddles a change of the weight. An arm of which every pod missed it is waited for: a shock to both arms must
+not be counted in one interval for the one and in the next for the other.
 
-Only time decides what is left out: a pod's age, the moment the weight settled, the scrapes. Never the counts.
+Time decides what is left out: a pod's age, the moment the weight settled, the scrapes. So does the fall of a
+pod's counters (analysis/readings.py), by the same rule in both arms. Never the number of bad events.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from analysis.counts import Counts, Interval
+from analysis.counts import Interval
 from analysis.errors import BadCounts, EdgesDiffer, PrometheusDown, PrometheusError
-from analysis.readings import ArmDelta, PodDelta, common_edges, deltas
+from analysis.readings import PodDelta, common_edges, deltas
 from analysis.telemetry import PodReading, PodSamples, WorkloadRef, WorkloadSamples
 
 # Which pods of a workload are the arm's own: name -> creation time (seconds since the epoch), or a prefix of
 # their names (their births unknown), or None: all of them. Only with creation times is a pod that appears
-# during the run known to have started at zero, and warm-up survives a restart of the daemon.
+# during the run known to have started at zero, and warm-up survives a restart of the daemon. A pod that was
+# named once stays the arm's own: what it served before it was deleted counts, as in an arm named by a prefix.
 Pods = Mapping[str, float] | str | None
 
 _FIRST_WINDOW: Final = (
@@ -40,8 +45,7 @@ class RunQuery:
 
     weight: the canary's configured share, 0..1; settled_since: when that weight had propagated (change +
     settle time), None while it has not; warm_up: seconds of a pod's life that are not judged, for pods whose
-    birth is known or seen; restarted: pods whose proxy container restarted since the last tick (their
-    counters may fall).
+    birth is known or seen.
     """
 
     run_id: str
@@ -52,7 +56,6 @@ class RunQuery:
     canary_pods: Pods = None
     baseline_pods: Pods = None
     warm_up: float = 0.0
-    restarted: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +108,15 @@ class ReadingLike(Protocol):
 
 @dataclass(slots=True)
 class _Arm:
-    """An arm's last counters, and since when each pod has been seen."""
+    """An arm's last counters, since when each pod has been seen, and since when pods start at zero.
 
-    pods: dict[str, PodReading] = field(default_factory=dict)
-    first_seen: dict[str, float] = field(default_factory=dict)
+    births: creation times of all pods that ever were the arm's own, where those are known.
+    """
+
+    pods: dict[str, PodReading]
+    first_seen: dict[str, float]
+    births: dict[str, float]
+    zero_since: float  # a pod created later that has no past started at zero
 
 
 @dataclass(slots=True)
@@ -117,7 +125,6 @@ class _Memory:
 
     workloads: tuple[WorkloadRef, WorkloadRef]  # canary, baseline
     end: float  # of the last interval
-    zero_since: float  # pods created later started at zero
     gap: float  # seconds between scrapes
     canary: _Arm
     baseline: _Arm
@@ -157,10 +164,33 @@ class IntervalBuilder:
         return min(at - self._last_read + _SCRAPES * gap, _LONGEST_WINDOW)
 
     def _outcome(self, run: RunQuery, reading: ReadingLike, at: float) -> Outcome:
+        memory = self._runs.get(run.run_id)
+        if memory is not None and memory.workloads != (run.canary, run.baseline):
+            memory = None  # after a promotion, say: a base line again
+        ever = run if memory is None else _ever_own(run, memory)
         try:
-            canary = _own(reading, run.canary, run.canary_pods)
-            baseline = _own(reading, run.baseline, run.baseline_pods)
-            return self._advance(run, canary, baseline, at)
+            canary = _own(reading, run.canary, ever.canary_pods)
+            baseline = _own(reading, run.baseline, ever.baseline_pods)
+            if not canary and not baseline:
+                because = f"no requests of {run.baseline} or {run.canary} are known to Prometheus"
+                return Blind("NoSeries", because)
+            gap = _scrape_gap([*canary.values(), *baseline.values()]) or (memory.gap if memory else self._gap)
+            live = [_live(arm, at - _horizon(gap)) for arm in (canary, baseline)]
+            stale = _stale(run, memory, *live)
+            if stale is not None:
+                return stale
+            on_time = [_on_time(arm, gap) for arm in live]
+            end = min(pod.times[-1] for arm in on_time for pod in arm.values())
+            if memory is None:
+                readings = [_snapshot(arm, end + gap / 2) for arm in (canary, baseline)]
+                self._runs[run.run_id] = _base_line(run, readings, end, gap)
+                return Pending("BaseLine", "the first reading: counts start from here")
+            memory.gap = gap
+            readings = [_snapshot(arm, end + gap / 2) for arm in live]
+            if end <= memory.end or not _complete(memory, on_time, readings):
+                because = f"no complete scrape since the last interval; pods are scraped every {gap:.0f} s"
+                return Pending("NoNewScrape", because)
+            return _advance(ever, memory, readings, end)
         except PrometheusDown as error:
             return Blind("PrometheusDown", str(error))
         except PrometheusError as error:
@@ -169,32 +199,6 @@ class IntervalBuilder:
             return Blind("EdgesDiffer", str(error))
         except BadCounts as error:
             return Blind("PrometheusAnswer", str(error))
-
-    def _advance(
-        self, run: RunQuery, canary: Mapping[str, PodSamples], baseline: Mapping[str, PodSamples], at: float
-    ) -> Outcome:
-        if not canary and not baseline:
-            return Blind("NoSeries", f"no requests of {run.baseline} or {run.canary} are known to Prometheus")
-        memory = self._runs.get(run.run_id)
-        if memory is not None and memory.workloads != (run.canary, run.baseline):
-            memory = None  # after a promotion, say: a base line again
-        gap = _scrape_gap([*canary.values(), *baseline.values()]) or (memory.gap if memory else self._gap)
-        canary, baseline = (_live(arm, at - max(_LIVE * gap, _LEAST_LIVE)) for arm in (canary, baseline))
-        stale = _stale(run, memory, canary, baseline)
-        if stale is not None:
-            return stale
-        end = _common_end([*canary.values(), *baseline.values()], gap)
-        readings = tuple(_snapshot(arm, end + gap / 2) for arm in (canary, baseline))
-        if memory is None:
-            self._runs[run.run_id] = _base_line(run, readings, end, gap)
-            return Pending("BaseLine", "the first reading: counts start from here")
-        memory.gap = gap
-        if end <= memory.end:
-            return Pending(
-                "NoNewScrape",
-                f"no complete scrape since the last interval; pods are scraped every {gap:.0f} s",
-            )
-        return _interval(run, memory, readings, end)
 
 
 def _own(reading: ReadingLike, workload: WorkloadRef, pods: Pods) -> dict[str, PodSamples]:
@@ -215,6 +219,11 @@ def _scrape_gap(pods: Sequence[PodSamples]) -> float | None:
     """The median time between scrapes, None where no pod has two."""
     gaps = [later - earlier for pod in pods for earlier, later in zip(pod.times, pod.times[1:], strict=False)]
     return statistics.median(gaps) if gaps else None
+
+
+def _horizon(gap: float) -> float:
+    """Seconds without a sample after which a pod is not waited for or counted on."""
+    return max(_LIVE * gap, _LEAST_LIVE)
 
 
 def _live(arm: Mapping[str, PodSamples], since: float) -> dict[str, PodSamples]:
@@ -242,10 +251,10 @@ def _stale(
     return None
 
 
-def _common_end(pods: Sequence[PodSamples], gap: float) -> float:
-    """The oldest newest scrape, among pods that did not miss theirs."""
-    newest = max(pod.times[-1] for pod in pods)
-    return min(pod.times[-1] for pod in pods if pod.times[-1] >= newest - 1.5 * gap)
+def _on_time(arm: Mapping[str, PodSamples], gap: float) -> dict[str, PodSamples]:
+    """The pods that did not miss their scrape while others of their arm had it."""
+    newest = max((pod.times[-1] for pod in arm.values()), default=0.0)
+    return {name: pod for name, pod in arm.items() if pod.times[-1] >= newest - 1.5 * gap}
 
 
 def _snapshot(arm: Mapping[str, PodSamples], until: float) -> dict[str, PodReading]:
@@ -253,43 +262,86 @@ def _snapshot(arm: Mapping[str, PodSamples], until: float) -> dict[str, PodReadi
     return {name: reading for name, reading in found.items() if reading is not None}
 
 
-def _base_line(run: RunQuery, readings: Sequence[dict[str, PodReading]], end: float, gap: float) -> _Memory:
-    canary, baseline = readings
-    return _Memory(
-        (run.canary, run.baseline),
-        end,
-        zero_since=end - _FIRST_WINDOW,
-        gap=gap,
-        # Of a canary pod whose birth is unknown the age is counted from here; a baseline pod is taken as old.
-        canary=_Arm(canary, {pod: reading.time for pod, reading in canary.items()}),
-        baseline=_Arm(baseline, {pod: reading.time - run.warm_up for pod, reading in baseline.items()}),
+def _complete(
+    memory: _Memory,
+    on_time: Sequence[Mapping[str, PodSamples]],
+    readings: Sequence[Mapping[str, PodReading]],
+) -> bool:
+    """Whether every pod that is waited for has a new scrape: an interval with half of them, or with one arm,
+    would prove nothing."""
+    return all(
+        pod in current and current[pod].time > arm.pods[pod].time
+        for arm, pods, current in zip((memory.canary, memory.baseline), on_time, readings, strict=True)
+        for pod in arm.pods.keys() & pods.keys()
     )
 
 
-def _interval(
+def _base_line(run: RunQuery, readings: Sequence[dict[str, PodReading]], end: float, gap: float) -> _Memory:
+    canary, baseline = readings
+    window = end - _FIRST_WINDOW  # who served before, and is not seen in it, was not scraped
+    return _Memory(
+        (run.canary, run.baseline),
+        end,
+        gap=gap,
+        # Of a canary pod whose birth is unknown the age is counted from here; a baseline pod is taken as old.
+        canary=_Arm(
+            canary,
+            {pod: reading.time for pod, reading in canary.items()},
+            _births(run.canary_pods),
+            zero_since=-math.inf if run.weight == 0 else window,
+        ),
+        baseline=_Arm(
+            baseline,
+            {pod: reading.time - run.warm_up for pod, reading in baseline.items()},
+            _births(run.baseline_pods),
+            zero_since=window,
+        ),
+    )
+
+
+def _births(own: Pods) -> dict[str, float]:
+    return dict(own) if isinstance(own, Mapping) else {}
+
+
+def _ever_own(run: RunQuery, memory: _Memory) -> RunQuery:
+    """`run` with all pods that ever were its own, where they are named."""
+    for arm, own in ((memory.canary, run.canary_pods), (memory.baseline, run.baseline_pods)):
+        arm.births.update(_births(own))
+    return replace(
+        run,
+        canary_pods=memory.canary.births if isinstance(run.canary_pods, Mapping) else run.canary_pods,
+        baseline_pods=memory.baseline.births if isinstance(run.baseline_pods, Mapping) else run.baseline_pods,
+    )
+
+
+def _advance(
     run: RunQuery, memory: _Memory, readings: Sequence[dict[str, PodReading]], end: float
 ) -> Interval | Quarantined:
-    start, before = memory.end, (dict(memory.canary.pods), dict(memory.baseline.pods))
+    arms, start = (memory.canary, memory.baseline), memory.end
+    before = [dict(arm.pods) for arm in arms]
     _remember(memory, readings, end)  # first: what cannot be counted is a base line for what comes next
     grown = [
-        deltas(previous, current, since=start, born=_born(own, memory.zero_since), restarted=run.restarted)
-        for previous, own, current in zip(before, (run.canary_pods, run.baseline_pods), readings, strict=True)
+        deltas(previous, current, since=start, born=_born(arm))
+        for arm, previous, current in zip(arms, before, readings, strict=True)
     ]
-    edges = common_edges(*(delta.pods for delta in grown))
-    return _judged_or_not(run, memory, grown, (start, end), edges)
+    return _judged_or_not(run, memory, grown, (start, end), common_edges(*grown))
 
 
-def _born(own: Pods, zero_since: float) -> dict[str, float]:
-    """The pods that are known to have started at zero, with their births."""
-    births = own if isinstance(own, Mapping) else {}
-    return {pod: created for pod, created in births.items() if created >= zero_since}
+def _born(arm: _Arm) -> dict[str, float]:
+    """The pods that started at zero if they have no past, with their births."""
+    return {pod: created for pod, created in arm.births.items() if created >= arm.zero_since}
 
 
 def _remember(memory: _Memory, readings: Sequence[dict[str, PodReading]], end: float) -> None:
-    """Pods without a new scrape keep their old counters: the next delta spans both."""
+    """Pods without a new scrape keep their old counters: the next delta spans both.
+
+    Nor does a pod go back to an older scrape, which would count twice what came after it. It could: missed
+    scrapes make the time between scrapes seem longer, and `end + gap / 2` falls when it shrinks again.
+    """
     for arm, current in zip((memory.canary, memory.baseline), readings, strict=True):
         for pod, reading in current.items():
-            arm.pods[pod] = reading
+            if pod not in arm.pods or reading.time > arm.pods[pod].time:
+                arm.pods[pod] = reading
             arm.first_seen.setdefault(pod, reading.time)
     memory.end = end
 
@@ -297,36 +349,40 @@ def _remember(memory: _Memory, readings: Sequence[dict[str, PodReading]], end: f
 def _judged_or_not(
     run: RunQuery,
     memory: _Memory,
-    grown: Sequence[ArmDelta],
+    grown: Sequence[Mapping[str, PodDelta]],
     span: tuple[float, float],
     edges: tuple[float, ...],
 ) -> Interval | Quarantined:
     start, end = span
-    canary, baseline = (delta.pods for delta in grown)
     settled = run.settled_since
+    arms = (memory.canary, memory.baseline)
 
-    def interval(canary: Mapping[str, PodDelta], baseline: Mapping[str, PodDelta]) -> Interval:
-        return Interval(start, end, run.weight, _counts(canary), _counts(baseline), edges)
+    def interval(counted: Sequence[Mapping[str, PodDelta]]) -> Interval:
+        canary, baseline = ({pod: delta.counts for pod, delta in pods.items()} for pods in counted)
+        whole = all(_whole(arm, pods, span, memory.gap) for arm, pods in zip(arms, counted, strict=True))
+        return Interval(start, end, run.weight, canary, baseline, edges, whole)
 
     if settled is None or start < settled:
         because = "the interval touches a change of the weight or its propagation"
-        return Quarantined("WeightChange", because, interval(canary, baseline))
-    warm_canary = _warm(canary, memory.canary, run.canary_pods, run.warm_up)
-    warm_baseline = _warm(baseline, memory.baseline, run.baseline_pods, run.warm_up)
-    if canary and not warm_canary:
+        return Quarantined("WeightChange", because, interval(grown))
+    warm = [_warm(pods, arm, run.warm_up) for arm, pods in zip(arms, grown, strict=True)]
+    if grown[0] and not warm[0]:
         because = f"the canary's pods are younger than {run.warm_up:.0f} s"
-        return Quarantined("WarmUp", because, interval(canary, baseline))
+        return Quarantined("WarmUp", because, interval(grown))
     # What a single pod brings from before the weight settled (it missed a scrape) is left out.
-    return interval(_since(warm_canary, settled), _since(warm_baseline, settled))
+    return interval([_since(pods, settled) for pods in warm])
 
 
-def _counts(pods: Mapping[str, PodDelta]) -> dict[str, Counts]:
-    return {pod: delta.counts for pod, delta in pods.items()}
+def _whole(arm: _Arm, pods: Mapping[str, PodDelta], span: tuple[float, float], gap: float) -> bool:
+    """Whether every pod that is scraped is in it, with what it served in the span: no more, no less."""
+    start, end = span
+    scraped = (pod for pod, reading in arm.pods.items() if reading.time >= end - _horizon(gap))
+    return all(pod in pods and pods[pod].start > start - gap and pods[pod].end > end - gap for pod in scraped)
 
 
-def _warm(pods: Mapping[str, PodDelta], arm: _Arm, own: Pods, warm_up: float) -> dict[str, PodDelta]:
+def _warm(pods: Mapping[str, PodDelta], arm: _Arm, warm_up: float) -> dict[str, PodDelta]:
     """The pods that were old enough when their span began."""
-    births = own if isinstance(own, Mapping) else arm.first_seen
+    births = {**arm.first_seen, **arm.births}
     return {pod: delta for pod, delta in pods.items() if delta.start >= births[pod] + warm_up}
 
 

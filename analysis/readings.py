@@ -2,20 +2,29 @@
 
 The traps, each with its rule:
 
-    a counter fell, the proxy restarted     the value itself: it counts from the restart
-    a counter fell, no restart is known     the pod's interval is discarded (an idle series was evicted)
+    a counter fell                          the pod's span is left out: the reading is a base line
     a pod that is new in the run            its counters started at 0
     any other pod without a past            its first reading is a base line
     a new series of a known pod             it started at 0
     a pod that is scraped as another target its first reading is a base line
     a vanished series or pod                contributes nothing
     no new scrape of a pod                  contributes nothing now; the next delta spans both
+
+Why a fall is not counted from zero. Counters fall when a proxy restarts, or when an idle series was evicted
+and came back. What was served between the last scrape and the restart is lost either way, and those are the
+requests that are most likely to have failed. To count what came after the restart, and mistake no eviction
+for one, the containers' restarts would have to be known; they are for the canary's pods alone. Then errors
+around restarts would count in one arm only, against the canary. So a pod loses the span with the fall, its
+failed requests with its good ones, in both arms by the same rule. What that hides is bounded: of the baseline,
+one span per restart; of the canary nothing that could be promoted, as a container that crashed ends the run.
+A restart is overlooked when every counter has outgrown its old value within one span: a pod as young as that
+is warming up.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from analysis.counts import Counts
@@ -35,49 +44,27 @@ class PodDelta:
     edges: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ArmDelta:
-    """pods: what each served; left_out: pods that had a new scrape and cannot be counted, and why."""
-
-    pods: Mapping[str, PodDelta]
-    left_out: Mapping[str, str]
-
-
 def deltas(
-    previous: ArmReading,
-    current: ArmReading,
-    *,
-    since: float,
-    born: Mapping[str, float] | None = None,
-    restarted: Collection[str] = (),
-) -> ArmDelta:
-    """What each pod of an arm served between the readings.
+    previous: ArmReading, current: ArmReading, *, since: float, born: Mapping[str, float] | None = None
+) -> dict[str, PodDelta]:
+    """What each pod of an arm served between the readings, as far as that can be told.
 
-    since: when `previous` was taken; born: pods known to be new in the run, with the time of their birth
-    (seconds since the epoch); restarted: pods whose proxy restarted since `previous`.
+    since: when `previous` was taken; born: pods that started at zero if `previous` has none of them, with the
+    time of their birth (seconds since the epoch). Raises BadCounts, EdgesDiffer.
     """
     pods: dict[str, PodDelta] = {}
-    left_out: dict[str, str] = {}
     for pod, now in current.items():
         before = previous.get(pod)
         birth = (born or {}).get(pod)
         if before is None and birth is None:
-            left_out[pod] = "BaseLine"
             continue
         if before is None:
             before = PodReading(min(max(since, birth or since), now.time))
-        elif now.time <= before.time:
+        other_target = before.target and before.target != now.target
+        if now.time <= before.time or other_target or _fell(before, now):
             continue
-        if before.target != now.target and before.target:
-            left_out[pod] = "TargetChanged"
-            continue
-        if _fell(before, now):
-            if pod not in restarted:
-                left_out[pod] = "CounterFell"
-                continue
-            before = PodReading(before.time)
         pods[pod] = PodDelta(before.time, now.time, _counts(pod, before, now), now.edges)
-    return ArmDelta(pods, left_out)
+    return pods
 
 
 def common_edges(*arms: Mapping[str, PodDelta]) -> tuple[float, ...]:

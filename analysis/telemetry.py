@@ -86,10 +86,16 @@ class PodReading:
 
 @dataclass(frozen=True, slots=True)
 class PodSamples:
-    """All scrapes of one pod within the window; values are still text, and checked when a scrape is read."""
+    """All scrapes of one pod within the window; values are still text, and checked when a scrape is read.
+
+    times: ascending; without the newest scrape if it lacks a series that the one before it has. A store that
+    is fed by remote write gets the series of a scrape one after the other: a counter that only seems to be
+    missing would come back as a new one, and everything it ever counted would count as just served. One that
+    is truly gone delays its pod by one scrape.
+    """
 
     pod: str
-    times: tuple[float, ...]  # of complete scrapes, ascending
+    times: tuple[float, ...]
     requests: Mapping[SeriesId, Mapping[float, str]]
     buckets: Mapping[SeriesId, Mapping[str, Mapping[float, str]]]  # per `le`, as Prometheus writes it
     target: tuple[str, ...] = ()
@@ -228,10 +234,9 @@ def _targets(
 
 
 def _pod_samples(key: tuple[str, ...], target: _Target) -> PodSamples:
-    """A scrape is complete when both metrics have it: the newest may have come in between the two queries."""
+    every = [*target.requests.values(), *(values for le in target.buckets.values() for values in le.values())]
     times = sorted({time for values in target.requests.values() for time in values})
-    bucket_times = {t for edges in target.buckets.values() for values in edges.values() for t in values}
-    if len(times) > 1 and times[-1] not in bucket_times and times[-2] in bucket_times:
+    if len(times) > 1 and any(times[-2] in values and times[-1] not in values for values in every):
         times.pop()
     return PodSamples(key[0], tuple(times), target.requests, target.buckets, key[1:])
 

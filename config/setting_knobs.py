@@ -58,7 +58,7 @@ SETTING_KNOBS: tuple[Knob, ...] = (
         Choice(("auto", "json", "console")),
         "JSON lines or text for people; auto: text on a terminal, JSON off it.",
     ),
-    Knob("namespaces", Namespaces(), "Where Deployments are managed."),
+    Knob("namespaces", Namespaces(), "Where Deployments are managed and routes are looked for."),
     Knob(
         "root-namespace",
         _NAME,

@@ -81,7 +81,7 @@ def serve(settings: Settings, kubeconfig: Path | None, context: str | None) -> i
             str(kubeconfig) if kubeconfig else None,
             context,
             timeout=(settings.api.connect_timeout, settings.api.timeout),
-            pool=settings.workers + 16,
+            pool=settings.workers + 16 * (len(settings.namespaces) or 1),
         )
     except ApiError as error:
         click.echo(str(error), err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import structlog
@@ -23,21 +24,23 @@ class RunBook:
         self._api = api
         self._cache = cache
         self._parsed: dict[str, tuple[str, Run]] = {}
-        self.unreadable: frozenset[Key] = frozenset()
+        self.unreadable: Mapping[Key, str] = {}
 
     def all(self) -> list[Run]:
-        """Every run; what cannot be read is logged, and its Deployment noted as `unreadable`."""
-        found, unreadable = [], set()
+        """Every run; what cannot be read is noted in `unreadable`, by its Deployment, with the reason."""
+        found, unreadable = [], {}
         for obj in self._cache.items():
             try:
                 found.append(self._parse(obj))
             except (KeyError, ValueError, TypeError) as error:
-                log.error("run.unreadable", run=obj["metadata"].get("name"), error=repr(error))
                 target = (obj.get("spec") or {}).get("target") or {}
-                unreadable.add((obj["metadata"].get("namespace", ""), str(target.get("name"))))
+                key = (obj["metadata"].get("namespace", ""), str(target.get("name")))
+                unreadable[key] = f"CanaryRun {obj['metadata'].get('name')}: {error}"
+                if self.unreadable.get(key) != unreadable[key]:
+                    log.error("run.unreadable", namespace=key[0], name=key[1], error=unreadable[key])
         present = {run.uid for run in found}
         self._parsed = {uid: entry for uid, entry in self._parsed.items() if uid in present}
-        self.unreadable = frozenset(unreadable)
+        self.unreadable = unreadable
         return found
 
     def of(self, key: Key) -> list[Run]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 from canaryd.cluster.reflector import Reflector
 from canaryd.cluster.resources import (
@@ -23,13 +24,17 @@ from canaryd.cluster.transport import Api
 from canaryd.cluster.workloads import owned_by, owns_pause
 
 ROLE = "canaryd.io/role"
+EVERYWHERE = ""  # the namespace that stands for all of them
 _OWN_WRITE_LIFE = 30.0  # seconds that an own write is believed of an object that no watch has shown
 
 OnChange = Callable[[Resource, Key, Json | None, Json | None], None]
 
 
 class Cache:
-    """A reflector, and over it what canaryd wrote itself until the watch tells of it."""
+    """What reflectors hold, and over it what canaryd wrote itself until the watch tells of it.
+
+    There is a reflector for each of `namespaces`, or one for the whole cluster where none is named.
+    """
 
     def __init__(
         self,
@@ -37,6 +42,7 @@ class Cache:
         resource: Resource,
         on_change: OnChange,
         *,
+        namespaces: Iterable[str] = (),
         keep: Callable[[Json], Json | None] = lambda obj: obj,
         labels: str = "",
     ) -> None:
@@ -44,9 +50,12 @@ class Cache:
         self._lock = threading.Lock()
         self._tell = on_change
         self._resource = resource
-        self.reflector: Reflector[Json] = Reflector(
-            api, resource, parse=keep, on_change=self._changed, labels=labels
-        )
+        self.reflectors: Mapping[str, Reflector[Json]] = {
+            namespace: Reflector(
+                api, resource, parse=keep, on_change=self._changed, namespace=namespace, labels=labels
+            )
+            for namespace in tuple(namespaces) or (EVERYWHERE,)
+        }
 
     def saw(self, obj: Json) -> None:
         """The server's answer to a write of ours."""
@@ -58,7 +67,8 @@ class Cache:
                 self._own[key] = (time.monotonic(), obj)
 
     def get(self, key: Key) -> Json | None:
-        watched = self.reflector.get(key)
+        reflector = self.reflectors.get(key[0]) or self.reflectors.get(EVERYWHERE)
+        watched = reflector.get(key) if reflector else None
         with self._lock:
             own = self._own.get(key)
             if own is None:
@@ -73,7 +83,7 @@ class Cache:
 
     def items(self) -> Iterator[Json]:
         """Every object; own writes in their newest form."""
-        keys = [key for key, _ in self.reflector.items()]
+        keys = [key for reflector in self.reflectors.values() for key, _ in reflector.items()]
         with self._lock:
             keys += [key for key in self._own if key not in set(keys)]
         for key in keys:
@@ -106,16 +116,23 @@ def _managed(obj: Json) -> Json | None:
 
 
 class Caches:
-    """All caches together."""
+    """All caches together, of `namespaces` or of the whole cluster where none is named.
 
-    def __init__(self, api: Api, on_change: OnChange) -> None:
-        self.deployments = Cache(api, DEPLOYMENTS, on_change, keep=_managed)
-        self.replicasets = Cache(api, REPLICASETS, on_change, keep=_slim)
-        self.canary_pods = Cache(api, PODS, on_change, keep=_slim, labels=f"{ROLE}=canary")
-        self.services = Cache(api, SERVICES, on_change, keep=_slim)
-        self.virtualservices = Cache(api, VIRTUALSERVICES, on_change)
-        self.destinationrules = Cache(api, DESTINATIONRULES, on_change)
-        self.runs = Cache(api, CANARYRUNS, on_change, keep=_slim)
+    DestinationRules are those of the mesh's root namespace, too: these hold for hosts everywhere.
+    """
+
+    def __init__(
+        self, api: Api, on_change: OnChange, *, namespaces: Sequence[str] = (), root_namespace: str = ""
+    ) -> None:
+        cache = partial(Cache, api, on_change=on_change, namespaces=namespaces)
+        ruled = dict.fromkeys((*namespaces, root_namespace)) if namespaces else ()
+        self.deployments = cache(DEPLOYMENTS, keep=_managed)
+        self.replicasets = cache(REPLICASETS, keep=_slim)
+        self.canary_pods = cache(PODS, keep=_slim, labels=f"{ROLE}=canary")
+        self.services = cache(SERVICES, keep=_slim)
+        self.virtualservices = cache(VIRTUALSERVICES)
+        self.destinationrules = cache(DESTINATIONRULES, namespaces=ruled)
+        self.runs = cache(CANARYRUNS, keep=_slim)
         self._all = (
             self.deployments,
             self.replicasets,
@@ -127,16 +144,23 @@ class Caches:
         )
 
     def start(self) -> None:
-        for cache in self._all:
-            cache.reflector.start()
+        for reflector in self._reflectors():
+            reflector.start()
 
     def stop(self) -> None:
-        for cache in self._all:
-            cache.reflector.stop()
+        for reflector in self._reflectors():
+            reflector.stop()
 
     def unsynced(self) -> list[str]:
         """Resources whose first list has not come in yet."""
-        return [str(cache.reflector.resource) for cache in self._all if not cache.reflector.synced.is_set()]
+        missing = [
+            str(reflector.resource) for reflector in self._reflectors() if not reflector.synced.is_set()
+        ]
+        return list(dict.fromkeys(missing))
+
+    def _reflectors(self) -> Iterator[Reflector[Json]]:
+        for cache in self._all:
+            yield from cache.reflectors.values()
 
     def replicasets_of(self, deployment: Json) -> list[Json]:
         uid, namespace = deployment["metadata"]["uid"], deployment["metadata"]["namespace"]

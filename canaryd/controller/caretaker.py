@@ -56,18 +56,30 @@ class Caretaker:
         """A run of this Deployment may have vanished without cleaning up: look when it is next cared for."""
         self._suspects.add(key)
 
+    def blocked(self, key: Key, fault: str) -> None:
+        """Say that nothing is done for a Deployment, since one of its runs cannot be read."""
+        _, deployment, _ = self._reader.deployment(*key)
+        if deployment is not None:
+            message = f"{fault}; nothing is done for this Deployment until it is mended or deleted"
+            self._say(key, deployment, "UnreadableRun", message, warning=True)
+
     def care(self, key: Key, finished: list[Run]) -> bool:
         """Whether a run was begun. `finished`: the Deployment's ended runs, newest first. Raises ApiError."""
         for run in finished:
             if run.deleting:
                 self._book.let_go(run)
         raw, deployment, sets = self._reader.deployment(*key)
+        last = finished[0] if finished else None
+        if last is not None and last.hands_on and _deployment_gone(last, deployment):
+            return self._put_away(key, last)
         if raw is None or deployment is None or "canaryd.io/run" in (raw["metadata"].get("labels") or {}):
             return False
         if key in self._suspects and self._sweep(key, raw, deployment, sets, finished):
             return True
-        # A Deployment that was made anew under the old name begins without a past.
-        finished = [run for run in finished if run.target.uid == deployment.uid or run.hands_on]
+        # A Deployment that was made anew under the old name begins without a past, save for a carrier's traffic.
+        finished = [
+            run for run in finished if run.target.uid == deployment.uid or (run is last and run.hands_on)
+        ]
         if self._misspelt(key, raw, deployment):
             return False
         policy = self._policy(key, raw, deployment)
@@ -129,28 +141,60 @@ class Caretaker:
         self._events.record(about_deployment(*key, deployment.uid), reason, message, warning=warning)
 
     def _start(self, key: Key, deployment: DeploymentView, after: Run | None, policy: Policy | None) -> None:
-        """Create the run. Its name holds revision and count: two who try create it once."""
-        count = sum(run.revision == deployment.revision for run in self._book.of(key))
-        base = f"{key[1][:45].rstrip('.-')}-{deployment.revision}"
+        run = self._begin(
+            key,
+            deployment.revision,
+            deployment.uid,
+            after,
+            policy_name=policy.name if policy else "",
+            trigger="the Deployment's template changed",
+            retry=deployment.retry,
+        )
+        if run is None:
+            return
+        self._effects.keep_template(run)
+        self._tell_begun(run, about_deployment(*key, deployment.uid))
+
+    def _put_away(self, key: Key, after: Run) -> bool:
+        """Begin a run for a Deployment that is gone: it ends at once, and takes the carrier of `after` with it."""
+        run = self._begin(
+            key,
+            after.revision,
+            after.target.uid,
+            after,
+            policy_name=after.policy_name,
+            trigger="the Deployment is gone, and its carrier is not",
+        )
+        if run is None:
+            return False
+        self._tell_begun(run)
+        return True
+
+    def _begin(self, key: Key, revision: str, uid: str, after: Run | None, **what: str) -> Run | None:
+        """A new run with its first status; None where another was faster.
+
+        Its name holds revision and count: two who try create it once.
+        """
+        count = sum(run.revision == revision for run in self._book.of(key))
+        base = f"{key[1][:45].rstrip('.-')}-{revision}"
         created = self._book.create(
             Run(
                 namespace=key[0],
                 name=f"{base}-{count + 1}" if count else base,
-                target=Target(*key, deployment.uid),
-                revision=deployment.revision,
+                target=Target(*key, uid),
+                revision=revision,
                 created=self._clock(),
-                policy_name=policy.name if policy else "",
-                trigger="the Deployment's template changed",
-                retry=deployment.retry,
+                **what,  # type: ignore[arg-type]  # text fields alone
             )
         )
         if created is None:
-            return
+            return None
         run = inherit(created, after) if after is not None else created
-        run = self._book.save(replace(run, stage_since=run.created, because="looking at the ground"))
-        self._effects.keep_template(run)
+        return self._book.save(replace(run, stage_since=run.created, because="looking at the ground"))
+
+    def _tell_begun(self, run: Run, *others: Json) -> None:
         for said in announce(None, run):
-            for about in (about_run(run), about_deployment(*key, deployment.uid)):
+            for about in (about_run(run), *others):
                 self._events.record(about, said.reason, said.message, warning=said.warning)
 
     def _sweep(
@@ -196,6 +240,11 @@ class Caretaker:
             self.suspect((run.namespace, run.target.name))
             return replace(run, stage=Stage.REST, outcome=Outcome.ROLLED_BACK, reason="Swept")
         return inherit(run, finished[0]) if finished and finished[0].hands_on else run
+
+
+def _deployment_gone(last: Run, deployment: DeploymentView | None) -> bool:
+    """Whether nobody takes over what `last` handed on: its Deployment is gone, and none that is managed came since."""
+    return deployment is None or (deployment.uid != last.target.uid and not deployment.enabled)
 
 
 def inherit(run: Run, after: Run) -> Run:

@@ -37,7 +37,9 @@ class Daemon:
         self._settings = settings
         self._clock = clock
         self._queue = KeyedQueue()
-        self._caches = Caches(api, self._changed)
+        self._caches = Caches(
+            api, self._changed, namespaces=settings.namespaces, root_namespace=settings.root_namespace
+        )
         self._measurer = Measurer(builder, self._caches)
         self._reconciler = Reconciler(api, self._caches, settings, self._measurer, clock)
         self._failures: dict[Key, int] = {}
@@ -115,6 +117,7 @@ class Daemon:
 
     def _enqueue_all(self) -> None:
         written = suspects(self._caches.virtualservices.items())
+        self._reconciler.give_back_left()
         for deployment in self._caches.deployments.items():
             key = (deployment["metadata"]["namespace"], deployment["metadata"]["name"])
             if key[0] in written:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from canaryd.cluster.errors import AlreadyExists, NotFound
-from canaryd.cluster.resources import CANARYRUNS, DEPLOYMENTS, POD_TEMPLATES, Json
+from canaryd.cluster.resources import CANARYRUNS, DEPLOYMENTS, POD_TEMPLATES, Json, key_of
 from canaryd.cluster.runs import TARGET_LABEL, target_label
 from canaryd.cluster.transport import Api
 from canaryd.cluster.workloads import revision, template_without_hash
@@ -20,8 +21,8 @@ from canaryd.domain.converge import (
     PutTraffic,
     SetPaused,
 )
-from canaryd.domain.model import Run
-from canaryd.mesh import destinationrule
+from canaryd.domain.model import Form, Run
+from canaryd.mesh import destinationrule, ownership
 from canaryd.mesh.writer import MeshWriter
 
 REVISION_LABEL = "canaryd.io/revision"
@@ -58,6 +59,13 @@ class Effects:
                 self._own(run, name)
             case DeleteCanary(name):
                 self._delete_deployment(run.namespace, name)
+
+    def give_back(self, vs: Json, runs: Iterable[Run]) -> None:
+        """Field ownership of the routes of `vs` as it was before all `runs`, unless one of them needs them still."""
+        runs = sorted(runs, key=lambda run: run.created, reverse=True)
+        if not ownership.is_held(vs) or ownership.is_ours(vs) or _moves(vs, runs):
+            return
+        self._mesh.give_back(vs, ownership.before(vs, (ref for run in runs for ref in run.routes)))
 
     def _put_subsets(self, run: Run, subsets: dict[str, Any]) -> None:
         key = (run.namespace, destinationrule.rule_name(run.service))
@@ -175,6 +183,16 @@ class Effects:
             self._api.create(POD_TEMPLATES, run.namespace, body)
         except AlreadyExists:
             return
+
+
+def _moves(vs: Json, runs: Iterable[Run]) -> bool:
+    """Whether a run has traffic of the VirtualService under way."""
+    return any(
+        run.active
+        and run.wanted.traffic.form is not Form.PLAIN
+        and key_of(vs) in [(ref.namespace, ref.name) for ref in run.routes]
+        for run in runs
+    )
 
 
 def owner(run: Run) -> Json:

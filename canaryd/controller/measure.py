@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Literal
 
-from analysis import Interval, Judge, JudgeConfig, Verdict, allocation
+from analysis import Counts, Interval, Judge, JudgeConfig, Verdict, allocation
 from analysis.errors import AnalysisError
 from analysis.intervals import Blind, IntervalBuilder, Outcome, Pods, RunQuery
 from analysis.telemetry import WorkloadRef
@@ -26,6 +26,7 @@ READ = LADDER | PROMOTING | {Stage.CANARY_SUBSET, Stage.CANARY_DESTINATION}
 JUDGED = frozenset({Stage.SIZE, Stage.JUDGE, Stage.CONFIRM})
 
 _KEPT = 50  # intervals of one run that may wait for a worker; more means that none comes
+_GENERATED = 58  # characters of a generateName that the API server keeps
 
 
 def judge_config(policy: Policy) -> JudgeConfig:
@@ -79,7 +80,7 @@ class Measurer:
     def _baseline_pods(self, run: Run) -> Pods:
         assert run.stable is not None
         if run.stable.replicaset:
-            return f"{run.stable.replicaset[:58]}-"
+            return f"{run.stable.replicaset}-"[:_GENERATED]
         return self._births(run.namespace, run.stable.revision)
 
     def _births(self, namespace: str, revision: str) -> dict[str, float]:
@@ -131,7 +132,7 @@ class Measurer:
             allocation=wealth,
             misallocated=misallocated,
             verdict=judge.verdict(evidence, deadline_passed=late) if evidence.intervals else None,
-            fresh=bool(intervals),
+            fresh=any(_of_new_version(run, interval) for interval in intervals),
             judged_to=intervals[-1].end if intervals else None,
             seen_share=share,
             request_rate=rate,
@@ -144,12 +145,20 @@ def _watch(run: Run, intervals: Sequence[Interval], config: JudgeConfig, measure
     assert measured.evidence is not None
     watch = Watch(config)
     state = run.watched if run.watched is not None else watch.start(watch.learn(measured.evidence))
-    arm: Literal["canary", "baseline"] = "baseline" if run.stage is Stage.CONFIRM else "canary"
     for interval in intervals:
-        state = watch.update(state, interval, arm=arm)
+        state = watch.update(state, interval, arm=_new_version(run))
     return replace(
         measured, verdict=_without_decision(measured.verdict), watched=state, watch=watch.check(state)
     )
+
+
+def _new_version(run: Run) -> Literal["canary", "baseline"]:
+    """The arm whose pods run the new version: once promoted, it is what later runs are compared with."""
+    return "baseline" if run.stage is Stage.CONFIRM else "canary"
+
+
+def _of_new_version(run: Run, interval: Interval) -> Mapping[str, Counts]:
+    return interval.baseline if _new_version(run) == "baseline" else interval.canary
 
 
 def _allocated(
@@ -160,7 +169,8 @@ def _allocated(
         return None, ""
     wealth, share = run.allocation or allocation.start(), run.wanted.traffic.weight / 100
     for interval in intervals:
-        wealth = allocation.update(wealth, share, *_requests(interval))
+        if interval.whole:
+            wealth = allocation.update(wealth, interval.weight, *_requests(interval))
     finding = allocation.judge(wealth, share, seen or 0.0)
     return wealth, finding.because if finding else ""
 
@@ -185,4 +195,5 @@ def _receive(inbox: _Inbox, outcome: Outcome) -> None:
     if isinstance(interval, Interval):
         canary, total = _requests(interval)
         inbox.rate = total / (interval.end - interval.start)
-        inbox.share = canary / total if total else None
+        if interval.whole:
+            inbox.share = canary / total if total else None

@@ -26,8 +26,9 @@ from canaryd.controller.world import WorldReader
 from canaryd.domain.announce import announce
 from canaryd.domain.converge import Effect, converge, urgent
 from canaryd.domain.decide import decide
-from canaryd.domain.model import Run, Stage
+from canaryd.domain.model import Form, Run, Stage
 from canaryd.domain.world import World
+from canaryd.mesh import virtualservice as vs_
 from config.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -47,7 +48,7 @@ class Reconciler:
         measurer: Measurer,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._settings = settings
+        self._caches = caches
         self._measurer = measurer
         self._clock = clock
         self._book = RunBook(api, caches.runs)
@@ -68,10 +69,10 @@ class Reconciler:
 
     def reconcile(self, key: Key) -> float | None:
         """One pass; seconds until the next look, None for when something changes. Raises ApiError."""
-        if self._settings.namespaces and key[0] not in self._settings.namespaces:
-            return None
         runs = self._book.of(key)
-        if key in self._book.unreadable:
+        fault = self._book.unreadable.get(key)
+        if fault is not None:
+            self._caretaker.blocked(key, fault)
             return None  # there is a run: nothing may be done over its head
         active = [run for run in runs if run.active]
         finished = [run for run in runs if not run.active]
@@ -94,6 +95,8 @@ class Reconciler:
             self._measurer.accept(after)
             self._tell(kept, after, world)
         failed = self._perform(after, [e for e in effects if e not in falls]) or failed
+        if after.outcome is not None and after.wanted.traffic.form is Form.PLAIN and not failed:
+            self._give_back(after)
         self._log(after, now)
         if after.stage is Stage.DONE:
             self._book.let_go(after)
@@ -101,6 +104,19 @@ class Reconciler:
         if failed:
             return _AFTER_FAILURE
         return _SOON if effects else max(decision.again, _SOON)
+
+    def _give_back(self, run: Run) -> None:
+        """Looked at in every pass of a run's tail: a crash or an error of the API may have come between."""
+        for key in {(ref.namespace, ref.name) for ref in run.routes}:
+            vs = self._caches.virtualservices.get(key)
+            if vs is not None:
+                self._effects.give_back(vs, self._book.all())
+
+    def give_back_left(self) -> None:
+        """What the last canaryd did not come to. Routes of a vanished run are put back first, by a run of theirs."""
+        for vs in self._caches.virtualservices.items():
+            if not vs_.names_subsets(vs):
+                self._effects.give_back(vs, self._book.all())
 
     def _perform(self, run: Run, effects: Sequence[Effect]) -> bool:
         """Each effect on its own: one that fails does not keep the others back. True if any failed."""

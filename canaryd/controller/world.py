@@ -79,7 +79,10 @@ class WorldReader:
             deployment=deployment,
             replicasets=tuple(sets),
             images=self._images(raw) if raw is not None and run.stage is Stage.ROLL else frozenset(),
-            canary=self._canary(run.namespace, run.canary_name, run.revision),
+            # A run of the carrier's own revision has no canary besides it.
+            canary=self._canary(run.namespace, run.canary_name, run.revision)
+            if run.canary_name != run.carrier
+            else None,
             carrier=self._canary(run.namespace, run.carrier, run.stable.revision)
             if run.carrier and run.stable
             else None,

@@ -201,7 +201,7 @@ def _drifted(run: Run, world: World, now: float) -> Run | None:
     if run.stage in (Stage.PREFLIGHT, Stage.REST, Stage.REMOVE):
         return None
     gone = [view for view in world.routes if view.gone]
-    if gone and run.stage not in TAIL:
+    if gone and run.outcome is None:
         return fail(
             run, now, "RouteDeleted", f"VirtualService route {gone[0].ref} was deleted during the run"
         )

@@ -12,7 +12,7 @@ from canaryd.domain import ending
 from canaryd.domain.climb import begin_step
 from canaryd.domain.ending import fail
 from canaryd.domain.ladder import canary_size, stable_ready
-from canaryd.domain.model import Arm, Condition, Form, Hold, Run, Stage, Traffic
+from canaryd.domain.model import Arm, Condition, Form, Hold, Outcome, Run, Stage, Traffic
 from canaryd.domain.settle import settled
 from canaryd.domain.world import World
 
@@ -35,6 +35,9 @@ def preflight(run: Run, world: World, now: float) -> Run:
         routes=run.routes if run.carrier else ground.routes,
         conditions=_with(run, Condition("Preflight", True, "Passed", "all checks passed", now)),
     )
+    if run.carrier == run.canary_name:
+        because = f"the template of {run.target} is that of {run.carrier} again: the Deployment takes the traffic back"
+        return ending.take_over(replace(run, outcome=Outcome.ROLLED_BACK, reason="Reverted"), now, because)
     if run.carrier:
         run = replace(run, start_replicas=world.carrier.replicas if world.carrier else 0)
         return ending.take_over(run, now, f"{run.carrier} carries the traffic: it becomes the stable arm")
@@ -67,7 +70,8 @@ def take_over(run: Run, world: World, now: float) -> Run:
     if not settled(run, world, now):
         return run
     wanted = replace(run.wanted, traffic=Traffic(Form.SPLIT, 0))
-    return run.to(Stage.TAKE_OVER_SHIFT, now, "all traffic to subset stable, the same pods", wanted=wanted)
+    because = run.because if run.outcome is not None else "all traffic to subset stable, the same pods"
+    return run.to(Stage.TAKE_OVER_SHIFT, now, because, wanted=wanted)
 
 
 def take_over_shift(run: Run, world: World, now: float) -> Run:

@@ -13,18 +13,23 @@ from canaryd.domain.world import World
 
 
 def drain(run: Run, world: World, now: float) -> Run:
-    """No new request reaches the canary; open streams get their time."""
+    """No new request reaches the canary; open streams get their time, unless those to the Deployment were cut too."""
+    gone = _deployment_gone(world)
+    carries_on = bool(run.carrier) and run.outcome is Outcome.ROLLED_BACK and not gone
+    wanted = replace(run.wanted, canary=None, carrier=carries_on)
     if any(view.gone for view in world.routes):
         # Without a route the Service sends canary pods their pod share: away with them at once.
-        return run.to(Stage.SCALE_DOWN, now, run.because, wanted=replace(run.wanted, canary=None))
+        return run.to(Stage.SCALE_DOWN, now, run.because, wanted=wanted)
     if not settled(run, world, now) or run.settled_from is None:
         return run
-    limit = run.policy.drain_limit if run.policy and run.highest_weight > 0 else 0.0
+    limit = run.policy.drain_limit if run.policy and run.highest_weight > 0 and not gone else 0.0
     if now - run.settled_from < world.terms.settle + limit:
         return run
-    carries_on = bool(run.carrier) and run.outcome is Outcome.ROLLED_BACK and world.deployment is not None
-    wanted = replace(run.wanted, canary=None, carrier=carries_on)
     return run.to(Stage.SCALE_DOWN, now, run.because, wanted=wanted)
+
+
+def _deployment_gone(world: World) -> bool:
+    return world.deployment is None or world.deployment.deleting
 
 
 def scale_down(run: Run, world: World, now: float) -> Run:
@@ -57,8 +62,10 @@ def return_roll(run: Run, world: World, now: float) -> Run:
     """The Deployment rolls to the carrier's revision; the carrier keeps the traffic meanwhile."""
     assert run.stable is not None
     serving = world.serving
-    replicas = world.deployment.replicas if world.deployment else 0
-    if world.deployment is not None and replicas == 0 and world.deployment.revision == run.stable.revision:
+    deployment = world.deployment
+    replicas = deployment.replicas if deployment else 0
+    asleep = deployment is not None and replicas == 0 and deployment.revision == run.stable.revision
+    if asleep or _deployment_gone(world):
         # Nothing is to run: neither is the carrier.
         return run.to(
             Stage.SCALE_DOWN, now, run.because, wanted=replace(run.wanted, carrier=False, template="")

@@ -107,7 +107,7 @@ class Measured:
     verdict: Verdict | None = None
     watched: WatchState | None = None  # above the last judged rung, and after promotion
     watch: WatchVerdict | None = None
-    fresh: bool = False  # an interval of this tick is in the above
+    fresh: bool = False  # an interval of this tick that saw pods of the new version is in the above
     judged_to: float | None = None  # its end
     seen_share: float | None = None
     request_rate: float = 0.0  # requests per second, both arms

@@ -6,9 +6,11 @@ canaryd owns all of spec.http, taken from whoever had it, until it gives it back
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from canaryd.cluster.resources import Json
+from canaryd.domain.model import RouteRef
 
 OURS = {"app.kubernetes.io/managed-by": "canaryd"}
 
@@ -28,16 +30,36 @@ def last_writer(vs: Json) -> str:
     return f"{newest.get('manager', 'somebody')} at {newest.get('time', 'an unknown time')}"
 
 
+def is_held(vs: Json) -> bool:
+    """Whether fields of the VirtualService are canaryd's."""
+    return _has_canaryd(vs["metadata"].get("managedFields"))
+
+
+def _has_canaryd(owners: Any) -> bool:
+    return any(entry.get("manager") == "canaryd" for entry in owners or [])
+
+
+def before(vs: Json, known: Iterable[RouteRef]) -> Any:
+    """managedFields before canaryd's first write, by the first of the `known` references that tells; None where
+    none does.
+
+    One that was made while canaryd had the routes for another run already does not.
+    """
+    uid = vs["metadata"].get("uid", "")
+    return next((ref.owners for ref in known if ref.uid == uid and not _has_canaryd(ref.owners)), None)
+
+
 def owners_given_back(vs: Json, saved: Any) -> list[Json] | None:
     """managedFields with the routes owned as in `saved` (managedFields before canaryd's first write).
 
     None if canaryd owns nothing. Without this, a server-side apply by the owner that changes the routes would
-    end in a conflict with canaryd. Only the routes change hands: what others own by now stays theirs. Nobody
-    left means an object that is not tracked, which is written [{}].
+    end in a conflict with canaryd. Only the routes change hands: what others own by now stays theirs. Where
+    nothing was saved the routes are nobody's, and the next who applies them has them. Nobody left at all means
+    an object that is not tracked, which is written [{}].
     """
-    current = vs["metadata"].get("managedFields") or []
-    if all(entry.get("manager") != "canaryd" for entry in current):
+    if not is_held(vs):
         return None
+    current = vs["metadata"]["managedFields"]
     back = {
         _owner(entry): entry
         for entry in saved or []

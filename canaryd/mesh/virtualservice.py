@@ -144,6 +144,15 @@ def _names_ours(entries: list[Json], namespace: str, host: str) -> bool:
     )
 
 
+def names_subsets(vs: Json) -> bool:
+    """Whether any route names a subset that is called as canaryd's are."""
+    return any(
+        (entry.get("destination") or {}).get("subset") in (STABLE, CANARY)
+        for route in http_routes(vs)
+        for entry in route.get("route") or []
+    )
+
+
 def view(vs: Json | None, ref: RouteRef, host: str, siblings: Iterable[RouteRef] = ()) -> RouteView:
     """The managed route as it is now, found as `find` does.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import structlog
 
 from canaryd.cluster.errors import AlreadyExists, ApiError, Conflict, Invalid, NotFound
-from canaryd.cluster.resources import DESTINATIONRULES, VIRTUALSERVICES, Json, Resource
+from canaryd.cluster.resources import DESTINATIONRULES, VIRTUALSERVICES, Json, Resource, key_of
 from canaryd.cluster.transport import Api
 from canaryd.domain.model import Form, Labels, RouteRef, Traffic
 from canaryd.mesh import destinationrule, ownership
@@ -49,9 +50,7 @@ class MeshWriter:
             return
         if ref.made and cached is None and self._made(ref, host, traffic, owner):
             return
-        vs = self._brought(ref, host, traffic, cached, owner, tuple(siblings))
-        if vs is not None and traffic.form is Form.PLAIN:
-            self._give_back(ref, vs)
+        self._bring(ref, host, traffic, cached, owner, tuple(siblings))
 
     def _made(self, ref: RouteRef, host: str, traffic: Traffic, owner: Json) -> bool:
         """Whether the VirtualService for the run had to be made, and was."""
@@ -62,7 +61,7 @@ class MeshWriter:
             return False
         return True
 
-    def _brought(
+    def _bring(
         self,
         ref: RouteRef,
         host: str,
@@ -70,8 +69,8 @@ class MeshWriter:
         cached: Json | None,
         owner: Json,
         siblings: tuple[RouteRef, ...],
-    ) -> Json | None:
-        """The VirtualService with the route as wanted; None if the route is not there any more."""
+    ) -> None:
+        """Nothing where the route is not there any more."""
         vs = cached
         for attempt in range(_TRIES):
             if vs is None:
@@ -81,40 +80,40 @@ class MeshWriter:
                 if ref.made
                 else vs_.patch(vs, ref, host, traffic, siblings)
             )
-            if change is None:
-                return None
-            if not change.operations:
-                return vs
+            if change is None or not change.operations:
+                return
             try:
-                return self._patch(ref, change.operations)
+                self._patch(vs, change.operations)
+                return
             except (Conflict, Invalid):
                 if not change.falls or attempt == _TRIES - 1:
                     raise
                 vs = None
-        return None
 
-    def _patch(self, ref: RouteRef, operations: list[Json]) -> Json:
-        vs = self._api.patch(VIRTUALSERVICES, ref.namespace, ref.name, operations, kind="json")
-        self._saw_route(vs)
-        return vs
+    def _patch(self, vs: Json, operations: list[Json]) -> None:
+        meta = vs["metadata"]
+        self._saw_route(
+            self._api.patch(VIRTUALSERVICES, meta["namespace"], meta["name"], operations, kind="json")
+        )
 
-    def _give_back(self, ref: RouteRef, vs: Json) -> None:
-        """Field ownership as it was: else a server-side apply by the owner would meet a conflict.
+    def give_back(self, vs: Json, owners: Any) -> None:
+        """Field ownership of the routes as in `owners`: else a server-side apply would meet a conflict.
 
         A write of its own, since the server counts a change of routes as canaryd's whatever managedFields
-        come with it. Not worth failing for: the routes are put back already.
+        come with it. Not worth failing for: the routes are put back already, and it is done again.
         """
+        name = "/".join(key_of(vs))
         for _ in range(_TRIES):
-            operations = ownership.patch(vs, ref.owners)
+            operations = ownership.patch(vs, owners)
             if operations is None:
                 return
             try:
-                self._patch(ref, operations)
+                self._patch(vs, operations)
                 return
             except (Conflict, Invalid):
-                vs = self._api.get(VIRTUALSERVICES, ref.namespace, ref.name)
+                vs = self._api.get(VIRTUALSERVICES, *key_of(vs))
             except ApiError as error:
-                log.warning("route.ownership_kept", route=str(ref), error=str(error))
+                log.warning("route.ownership_kept", virtual_service=name, error=str(error))
                 return
 
     def put_subsets(

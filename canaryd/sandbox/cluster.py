@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from canaryd.sandbox.node.node import Node
 from canaryd.sandbox.oracle import Oracle
 from canaryd.sandbox.processes import ChildProcess
 from canaryd.sandbox.prometheus import Prometheus
+from canaryd.sandbox.scratch import Scratch
 
 Report = Callable[[str], None]
 
@@ -58,7 +58,10 @@ class Sandbox:
         self.prometheus: Prometheus
 
     def start(self) -> Self:
-        """Ready when this returns; whatever had started is stopped when it raises."""
+        """All but Prometheus is ready when this returns; whatever had started is stopped when it raises.
+
+        Prometheus scrapes some five seconds later: see its `wait_ready`.
+        """
         try:
             self._start()
         except BaseException:
@@ -68,7 +71,9 @@ class Sandbox:
 
     def _start(self) -> None:
         began = time.monotonic()
-        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="canaryd-sandbox-")))
+        scratch = Scratch("canaryd-sandbox-")
+        self._stack.callback(scratch.close)
+        self.folder = scratch.path
         self.apiserver = ApiServer()
         self.apiserver.on_write(self.oracle.see)
         self._stack.callback(self.apiserver.stop)
@@ -92,13 +97,12 @@ class Sandbox:
         self._report("controllers and a node")
         self.mesh = Mesh(self.api, propagation=self.propagation, client_namespace=self._client_namespace)
         self._stack.callback(self.mesh.stop)
-        # Prometheus first: it takes seconds until it scrapes, whatever there is to scrape.
+        # Before the mesh: it takes seconds until it scrapes, whatever there is to scrape.
         self.prometheus = Prometheus([self.mesh.admin], interval=self.scrape)
         self._stack.callback(self.prometheus.stop)
         self.prometheus.start()
         self.mesh.start()
         self._report(f"Envoy at {self.mesh.url}")
-        self.prometheus.wait_ready()
         self._report(f"Prometheus at {self.prometheus.url}")
         self._report(f"ready after {time.monotonic() - began:.1f} s")
 

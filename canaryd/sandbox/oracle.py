@@ -1,9 +1,7 @@
 """An oracle for the invariants I1-I8: it sees every committed write, and says which one broke what.
 
-It knows the objects alone, nothing of the daemon's code, so that it cannot share its mistakes. Two things
-no log of committed writes can show. I4 (each write that raises the canary's share or changes a workload
-carries a resourceVersion) is in the request's body; the transport's tests look at it. Which pod answered
-a request (the rest of I8) is in the users' log; see `canaryd.sandbox.shares`.
+It knows the objects and requests alone, nothing of the daemon's code, so that it cannot share its mistakes.
+Which pod answered a request (the rest of I8) is in the users' log; see `canaryd.sandbox.shares`.
 """
 
 from __future__ import annotations
@@ -23,6 +21,7 @@ DESTINATION_RULES = "destinationrules.networking.istio.io"
 DEPLOYMENTS = "deployments.apps"
 RUNS = "canaryruns.canaryd.io"
 MANAGER = "canaryd"
+_WORKLOADS = (DEPLOYMENTS, "replicasets.apps", "pods")
 # What the system may go on writing when it has come to rest: signs of life.
 _LIFE = ("leases.coordination.k8s.io",)
 
@@ -94,6 +93,7 @@ class Oracle:
             self._all(write.resource)[key] = write.new
 
     def _check(self, write: WriteRecord) -> None:
+        self._on_what_was_read(write)
         match write.resource:
             case "virtualservices.networking.istio.io":
                 self._routes_only(write)
@@ -125,6 +125,18 @@ class Oracle:
         if before != after:
             where = view.difference(before, after)
             self._broken("I1", f"{write.name}: more than managed routes changed: {where}", write.at)
+
+    def _on_what_was_read(self, write: WriteRecord) -> None:
+        """I4: a rise, or a change of a workload, meets what was decided on, or is refused with a conflict.
+
+        A creation does so by itself: the name is taken or it is not.
+        """
+        rises = write.resource == VIRTUAL_SERVICES and view.rises(write.old, write.new)
+        if write.old is None or not (rises or write.resource in _WORKLOADS):
+            return
+        if not view.names_version(write.body):
+            what = f"{write.verb} of {write.resource} {write.name} without a resourceVersion"
+            self._broken("I4", what, write.at)
 
     def _rise(self, write: WriteRecord) -> None:
         """I2: the weight rises only with a pass bound to the run, and to the weight that its status wants."""

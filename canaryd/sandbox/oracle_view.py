@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from canaryd.cluster.resources import Json
@@ -56,7 +57,44 @@ def shares(vs: Json | None) -> Iterator[Share]:
 
 def canary_weight(vs: Json | None) -> int:
     """Percent; 0 where there is no canary."""
-    return max((share.weight for share in shares(vs) if share.subset == "canary"), default=0)
+    return max(_canary_by_route(vs), default=0)
+
+
+def rises(before: Json | None, after: Json | None) -> bool:
+    """Whether a route gives the canary more than it did."""
+    pairs = zip_longest(_canary_by_route(before), _canary_by_route(after), fillvalue=0)
+    return any(new > old for old, new in pairs)
+
+
+def _canary_by_route(vs: Json | None) -> list[int]:
+    return [
+        sum(
+            100 if len(entries) == 1 else entry.get("weight") or 0
+            for entry in entries
+            if entry["destination"].get("subset") == "canary"
+        )
+        for entries in routes(vs)
+    ]
+
+
+def names_version(request: bytes) -> bool:
+    """Whether a write's request makes the server refuse it where the object is not what was read.
+
+    A list is a JSON Patch. For a deletion the uid is enough: it is meant whatever has become of the object.
+    """
+    body = json.loads(request or b"{}")
+    if isinstance(body, list):
+        return any(
+            operation["op"] in ("test", "replace", "add")
+            and operation["path"] == "/metadata/resourceVersion"
+            and operation.get("value")
+            for operation in body
+        )
+    preconditions = body.get("preconditions") or {}
+    meta = body.get("metadata") or {}
+    return bool(
+        meta.get("resourceVersion") or preconditions.get("resourceVersion") or preconditions.get("uid")
+    )
 
 
 def plain_to(vs: Json | None, host: str) -> bool:

@@ -17,16 +17,17 @@ import signal
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 # Below Linux's range for outgoing connections: nothing else takes a port here by accident between the moment
 # it is found free and the moment a child binds it.
 _PORTS = range(20_000, 32_000)
 
 # A parent that died before the setting was made would never be noticed.
-_UNLESS_ORPHANED = '[ "$PPID" = "$0" ] || exit 1; exec "$@"'
+_UNLESS_ORPHANED = '[ "$PPID" = "$1" ] || exit 1; shift; exec "$@"'
 
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
@@ -35,12 +36,57 @@ class ProcessError(Exception):
     """A child did not start, or ended when it should have run. The message carries its last lines."""
 
 
-class ChildProcess:
-    """One program: started, watched, stopped; its output goes to a file.
+def spawn(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdout: int | IO[bytes] = subprocess.DEVNULL,
+    stderr: int | IO[bytes] = subprocess.DEVNULL,
+) -> subprocess.Popen[bytes]:
+    """Start `argv`, in some milliseconds; env replaces the environment. The caller reaps the child.
 
     It leads a process group of its own, so Ctrl-C in the terminal reaches the sandbox alone, which then stops
-    its parts in order.
+    its parts in order. A program that is not there says so and ends with 127, as in a shell. ProcessError
+    where `setpriv` is missing, OSError where `cwd` is.
     """
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise ProcessError(f"{argv[0]}: `setpriv` is missing: install the package util-linux")
+    guard = [setpriv, "--pdeathsig", "KILL", "--", "/bin/sh", "-c", _UNLESS_ORPHANED, "sh", str(os.getpid())]
+    starting = _spawner.submit(
+        subprocess.Popen,
+        [*guard, *argv],
+        env=None if env is None else dict(env),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+    )
+    try:
+        return starting.result()
+    except BaseException:  # a signal came while it was starting
+        starting.add_done_callback(_unwanted)
+        raise
+
+
+def _unwanted(started: Future[subprocess.Popen[bytes]]) -> None:
+    """End the child of a start that was interrupted."""
+    if started.exception() is None:
+        started.result().kill()
+
+
+def signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    """Send a signal to the child and to what it started. Nothing happens when it has been reaped."""
+    if process.returncode is not None:
+        return  # its pid may be somebody else's by now
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+class ChildProcess:
+    """One program: started, watched, stopped; its output goes to a file."""
 
     def __init__(
         self,
@@ -61,25 +107,11 @@ class ChildProcess:
 
     def start(self) -> None:
         """Start it. ProcessError where the program or `setpriv` is missing."""
-        setpriv = shutil.which("setpriv")
-        if setpriv is None:
-            raise ProcessError(f"{self.name}: `setpriv` is missing: install the package util-linux")
         if shutil.which(self.argv[0]) is None:
             raise ProcessError(f"{self.name}: there is no program {self.argv[0]}")
-        guard = ["sh", "-c", _UNLESS_ORPHANED, str(os.getpid())]
-        argv = [setpriv, "--pdeathsig", "KILL", "--", *guard, *self.argv]
-        self._process = _spawner.submit(self._spawn, argv).result()
-
-    def _spawn(self, argv: list[str]) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as out:
-            return subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env=None if self._env is None else dict(self._env),
-                cwd=self._cwd,
-                start_new_session=True,
+            self._process = spawn(
+                self.argv, env=self._env, cwd=self._cwd, stdout=out, stderr=subprocess.STDOUT
             )
 
     @property

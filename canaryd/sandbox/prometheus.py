@@ -9,7 +9,6 @@ Series of a pod that is gone go stale with the next scrape.
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ import requests
 from canaryd.cluster.resources import Json
 from canaryd.sandbox import tools
 from canaryd.sandbox.processes import ChildProcess, ProcessError, free_port
+from canaryd.sandbox.scratch import Scratch
 
 _ASK_TIMEOUT = 5.0
 _POLL = 0.05
@@ -41,7 +41,7 @@ class Prometheus:
         self.targets = tuple(targets)
         self.interval = interval
         self.port = port or free_port()
-        self._folder = tempfile.TemporaryDirectory(prefix="canaryd-prometheus-")
+        self._folder = Scratch("canaryd-prometheus-")
         self._process: ChildProcess | None = None
         self._session = requests.Session()
         # A proxy of the environment does not know our loopback.
@@ -50,7 +50,7 @@ class Prometheus:
     @property
     def folder(self) -> Path:
         """Where its data and its log are; gone after `stop`."""
-        return Path(self._folder.name)
+        return self._folder.path
 
     @property
     def url(self) -> str:
@@ -93,7 +93,7 @@ class Prometheus:
         """End it and remove every file."""
         self.halt()
         self._session.close()
-        self._folder.cleanup()
+        self._folder.close()
 
     def wait_ready(self, timeout: float = 30.0) -> None:
         """Returns when it answers queries and has scraped every target. ProcessError, TimeoutError.

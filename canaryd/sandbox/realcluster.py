@@ -27,7 +27,7 @@ from typing import Any, Self
 from canaryd.sandbox import realcluster_commands as commands
 from canaryd.sandbox.processes import ChildProcess, ProcessError, free_port
 from canaryd.sandbox.realcluster_binaries import Binaries, available, locate
-from canaryd.sandbox.realcluster_scratch import Scratch
+from canaryd.sandbox.scratch import Scratch
 
 __all__ = ["CONTROLLERS", "RealCluster", "RealClusterError", "available", "without_cel"]
 

@@ -76,6 +76,8 @@ class Rehearsal:
         if traffic:
             self.load = Load(self.box.mesh.url, self.host, rps=self.rps, seed=self.seed)
             self.load.start()
+        self.box.prometheus.wait_ready()
+        if traffic:
             self.wait("traffic in Prometheus", self._seen, 30)
 
     def end(self) -> None:

@@ -61,106 +61,75 @@ class TestClassification:
 
 
 def before_and_after(
-    before: PodReading | None, now: PodReading | None, *, born: bool = False, restarted: bool = False
-) -> tuple[Counts | None, tuple[float, float] | None, str]:
-    arm = deltas(
+    before: PodReading | None, now: PodReading | None, *, born: bool = False
+) -> tuple[Counts, tuple[float, float]] | None:
+    pods = deltas(
         {} if before is None else {"p": before},
         {} if now is None else {"p": now},
         since=100.0,
         born={"p": 0.0} if born else None,
-        restarted={"p"} if restarted else (),
     )
-    delta = arm.pods.get("p")
-    if delta is None:
-        return None, None, arm.left_out.get("p", "")
-    return delta.counts, (delta.start, delta.end), ""
+    delta = pods.get("p")
+    return None if delta is None else (delta.counts, (delta.start, delta.end))
 
 
 OLD = reading(100, {OK: 50, FAILED: 5})
 
-CASES: dict[str, tuple[dict[str, Any], Counts | None, tuple[float, float] | None, str]] = {
+CASES: dict[str, tuple[dict[str, Any], tuple[Counts, tuple[float, float]] | None]] = {
     "plain growth": (
         {"before": OLD, "now": reading(110, {OK: 60, FAILED: 7})},
-        Counts(12, 2),
-        (100, 110),
-        "",
+        (Counts(12, 2), (100, 110)),
     ),
     "nothing happened": (
         {"before": OLD, "now": reading(110, {OK: 50, FAILED: 5})},
-        Counts(0, 0),
-        (100, 110),
-        "",
+        (Counts(0, 0), (100, 110)),
     ),
-    "no new scrape: no contribution now": ({"before": OLD, "now": OLD}, None, None, ""),
+    "no new scrape: no contribution now": ({"before": OLD, "now": OLD}, None),
+    "an older scrape: no contribution": ({"before": OLD, "now": reading(90, {OK: 50, FAILED: 5})}, None),
     "a scrape was missed: the delta spans both": (
         {"before": reading(85, {OK: 10}), "now": reading(115, {OK: 40})},
-        Counts(30, 0),
-        (85, 115),
-        "",
+        (Counts(30, 0), (85, 115)),
     ),
     "a new pod of the run started at zero": (
         {"before": None, "now": reading(110, {OK: 8, FAILED: 3}), "born": True},
-        Counts(11, 3),
-        (100, 110),
-        "",
+        (Counts(11, 3), (100, 110)),
     ),
     "an unknown pod's first reading is a base line": (
         {"before": None, "now": reading(110, {OK: 8, FAILED: 3})},
         None,
-        None,
-        "BaseLine",
     ),
     "a new series of a known pod started at zero": (
         {"before": reading(100, {OK: 50}), "now": reading(110, {OK: 55, FAILED: 4})},
-        Counts(9, 4),
-        (100, 110),
-        "",
+        (Counts(9, 4), (100, 110)),
     ),
     "a vanished series contributes nothing": (
         {"before": OLD, "now": reading(110, {OK: 55})},
-        Counts(5, 0),
-        (100, 110),
-        "",
+        (Counts(5, 0), (100, 110)),
     ),
-    "a vanished pod contributes nothing": ({"before": OLD, "now": None}, None, None, ""),
-    "a fall with a restart counts from the restart": (
-        {"before": OLD, "now": reading(110, {OK: 7, FAILED: 2}), "restarted": True},
-        Counts(9, 2),
-        (100, 110),
-        "",
-    ),
-    "a fall without a restart is discarded": (
+    "a vanished pod contributes nothing": ({"before": OLD, "now": None}, None),
+    "after a restart the span is left out": ({"before": OLD, "now": reading(110, {OK: 7, FAILED: 2})}, None),
+    "so it is when only good requests fell": (
         {"before": OLD, "now": reading(110, {OK: 7, FAILED: 9})},
         None,
-        None,
-        "CounterFell",
     ),
-    "a restart that is not scraped yet changes nothing": (
-        {"before": OLD, "now": reading(110, {OK: 51, FAILED: 5}), "restarted": True},
-        Counts(1, 0),
-        (100, 110),
-        "",
+    "and when only failed ones did: an idle series was evicted and came back": (
+        {"before": OLD, "now": reading(110, {OK: 60, FAILED: 1})},
+        None,
     ),
     "another target is a base line": (
         {"before": OLD, "now": reading(110, {OK: 5000}, ("j", "other"))},
         None,
-        None,
-        "TargetChanged",
     ),
     "a client that left is no request": (
         {"before": OLD, "now": reading(110, {OK: 51, FAILED: 5, sid("0", "DC"): 9})},
-        Counts(1, 0),
-        (100, 110),
-        "",
+        (Counts(1, 0), (100, 110)),
     ),
 }
 
 
-@pytest.mark.parametrize(("given", "counts", "span", "left_out"), CASES.values(), ids=CASES.keys())
-def test_deltas(
-    given: dict[str, Any], counts: Counts | None, span: tuple[float, float] | None, left_out: str
-) -> None:
-    assert before_and_after(**given) == (counts, span, left_out)
+@pytest.mark.parametrize(("given", "grown"), CASES.values(), ids=CASES.keys())
+def test_deltas(given: dict[str, Any], grown: tuple[Counts, tuple[float, float]] | None) -> None:
+    assert before_and_after(**given) == grown
 
 
 class TestHistograms:
@@ -174,11 +143,11 @@ class TestHistograms:
         now = self.histogram(
             10, {OK: (12, 19, 29), sid("404"): (1, 1, 1), sid("200", grpc="2", protocol="grpc"): (9, 9, 9)}
         )
-        assert deltas({"p": before}, {"p": now}, since=0).pods["p"].counts.latency == (3, 2, 5)
+        assert deltas({"p": before}, {"p": now}, since=0)["p"].counts.latency == (3, 2, 5)
 
     def test_a_fall_in_one_bucket_discards_the_pod(self) -> None:
         before, now = self.histogram(0, {OK: (10, 15, 20)}), self.histogram(10, {OK: (9, 15, 30)})
-        assert deltas({"p": before}, {"p": now}, since=0).left_out == {"p": "CounterFell"}
+        assert deltas({"p": before}, {"p": now}, since=0) == {}
 
     def test_counts_that_are_not_cumulative_are_refused(self) -> None:
         before, now = self.histogram(0, {OK: (10, 15, 20)}), self.histogram(10, {OK: (19, 15, 30)})
@@ -244,10 +213,22 @@ class TestSamples:
         assert (second.edges, list(second.buckets.values())) == ((0.025, 0.1), [(3, 4, 7)])
         assert pod.newest(0.5) is None
 
-    def test_a_scrape_that_came_between_the_queries_waits(self) -> None:
-        requests = [series(REQUESTS, [(1.0, "5"), (2.0, "7")])]
-        pod = by_workload(requests, buckets({"+Inf": [(1.0, "5")]}), [SHOP])[SHOP].pods["p"]
-        assert pod.times == (1.0,)
+    @pytest.mark.parametrize("late", ["200", "503", "25", "+Inf"])
+    def test_a_scrape_of_which_a_series_is_still_to_come_waits(self, late: str) -> None:
+        def values(name: str) -> list[tuple[float, str]]:
+            return [(1.0, "5000"), (2.0, "5001")][: 1 if name == late else 2]
+
+        requests = [series(REQUESTS, values(code), response_code=code) for code in ("200", "503")]
+        histogram = buckets({le: values(le) for le in ("25", "+Inf")})
+        assert by_workload(requests, histogram, [SHOP])[SHOP].pods["p"].times == (1.0,)
+
+    def test_a_series_that_is_gone_is_waited_for_once(self) -> None:
+        def times(until: float) -> tuple[float, ...]:
+            steady = [(t, "5") for t in (1.0, 2.0, 3.0) if t <= until]
+            requests = [series(REQUESTS, steady), series(REQUESTS, steady[:1], response_code="503")]
+            return by_workload(requests, [], [SHOP])[SHOP].pods["p"].times
+
+        assert [times(until) for until in (1.0, 2.0, 3.0)] == [(1.0,), (1.0,), (1.0, 2.0, 3.0)]
 
     def test_after_a_restart_without_successes_there_is_no_histogram_to_wait_for(self) -> None:
         requests = [

@@ -35,7 +35,7 @@ class Watched:
         self.told.append((key, old, new))
 
     def watch(self, kind: Any, event: Json) -> None:
-        self.cache.reflector._digest(WatchEvent(kind, event))
+        self.cache.reflectors[caches.EVERYWHERE]._digest(WatchEvent(kind, event))
 
     def all(self) -> list[Json]:
         return list(self.cache.items())

@@ -130,3 +130,64 @@ def test_a_share_that_is_not_the_configured_one_is_found(run: Run) -> None:
     measure = measurer(wrong)
     measure.read([run], 1.0)
     assert "given 10 % and gets 30.0 %" in measure.measured(run, 2.0).misallocated
+
+
+@pytest.mark.parametrize(
+    ("replicaset", "pod"),
+    [
+        ("checkout-5d4f8c7b9", "checkout-5d4f8c7b9-x7k2p"),
+        ("r" * 57, "r" * 57 + "-x7k2p"),
+        ("r" * 70, "r" * 58 + "x7k2p"),  # the API server cuts a generateName off after 58 characters
+    ],
+)
+def test_the_pods_of_the_stable_replicaset_are_known_by_their_names(
+    run: Run, replicaset: str, pod: str
+) -> None:
+    script = Script(interval(1))
+    stable = Arm("checkout", "old", {}, replicaset)
+    Measurer(cast(Any, script), cast(Any, NoPods())).read([replace(run, stable=stable)], 1.0)
+    (query,) = script.asked
+    assert isinstance(query.baseline_pods, str)
+    assert pod.startswith(query.baseline_pods)
+    assert not "checkout-canary-5d4f8c7b9-x7k2p".startswith(query.baseline_pods)
+
+
+def test_an_interval_without_all_pods_does_not_show_how_the_traffic_was_split(run: Run) -> None:
+    """A baseline that is scaled up in the run must not look like a mesh that favours the canary."""
+    split = interval(1)
+    partly = Interval(2, 3, 0.1, {"c": Counts(900, 9)}, {"b": Counts(2100, 21)}, whole=False)
+    measure = measurer(split, partly)
+    for at in (1.0, 2.0):
+        measure.read([run], at)
+    measured = measure.measured(run, 3.0)
+    assert measured.misallocated == ""
+    assert measured.seen_share == 0.1
+    assert measured.request_rate == 3000
+    assert measured.evidence is not None and measured.evidence.intervals == 2
+
+
+def test_the_share_is_held_against_the_weight_of_the_interval(run: Run) -> None:
+    """One that was closed before the weight rose may be seen after it."""
+    measure = measurer(Interval(1, 2, 0.1, {"c": Counts(900, 9)}, {"b": Counts(8100, 81)}))
+    measure.read([run], 1.0)
+    risen = replace(run, wanted=Wanted(traffic=Traffic(Form.SPLIT, 25)))
+    assert measure.measured(risen, 2.0).misallocated == ""
+
+
+@pytest.mark.parametrize(
+    ("stage", "seen", "fresh"),
+    [
+        (Stage.JUDGE, "canary", True),
+        (Stage.JUDGE, "baseline", False),
+        (Stage.CONFIRM, "canary", False),
+        (Stage.CONFIRM, "baseline", True),
+    ],
+)
+def test_an_interval_without_pods_of_the_new_version_is_nothing_new(
+    run: Run, stage: Stage, seen: str, fresh: bool
+) -> None:
+    canary, baseline = ({"p": Counts(30, 0)} if arm == seen else {} for arm in ("canary", "baseline"))
+    measure = measurer(Interval(1, 2, 0.1, canary, baseline))
+    run = replace(run, stage=stage)
+    measure.read([run], 1.0)
+    assert measure.measured(run, 2.0).fresh is fresh

@@ -258,3 +258,8 @@ class Play:
             if not run.active or (until is not None and until(run)):
                 return run
         raise AssertionError(f"stuck at {run.stage}: {run.because}")
+
+
+def at(stage: Stage, weight: int | None = None) -> Callable[[Run], bool]:
+    """Whether a run stands at `stage`, and at that weight where one is given."""
+    return lambda run: run.stage is stage and weight in (None, run.wanted.traffic.weight)

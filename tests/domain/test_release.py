@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from stage_play import NEW, OLD, POLICY, Play, fresh_run, verdict
+from stage_play import NEW, OLD, POLICY, Play, at, fresh_run, verdict
 
 from analysis.watch import WatchVerdict
 from canaryd.domain.converge import PutTemplate, PutTraffic, SetPaused, converge
-from canaryd.domain.model import Arm, Form, Hold, Outcome, Phase, Run, Stage, Traffic, Wanted
+from canaryd.domain.model import Arm, Form, Hold, Outcome, Phase, Stage, Traffic, Wanted
 from canaryd.domain.world import CanaryView, Finding, Ground, Measured, PodProblem
-
-
-def at(stage: Stage, weight: int | None = None):  # type: ignore[no-untyped-def]
-    return lambda run: run.stage is stage and weight in (None, run.wanted.traffic.weight)
 
 
 def assert_clean(play: Play) -> None:
@@ -215,6 +211,17 @@ def test_the_deployment_is_deleted() -> None:
     assert_clean(play)
 
 
+def test_made_anew_the_deployment_waits_for_no_streams() -> None:
+    """Its routes lead to the pods of the old one until they are put back."""
+    patient = replace(POLICY, drain_limit=600)
+    play = Play(ground=Ground((), patient, "checkout", "h", Play().ground.routes))
+    run = play.play(fresh_run(), at(Stage.JUDGE, 10))
+    play.deleted, deleted = True, play.now
+    play.play(run)
+    assert play.now - deleted < 30
+    assert_clean(play)
+
+
 def test_scaled_to_zero_ends_the_run() -> None:
     play = Play()
     run = play.play(fresh_run(), at(Stage.JUDGE, 10))
@@ -266,95 +273,6 @@ class TestCanaryPods:
         run = play.play(fresh_run())
         assert run.reason == "CanaryNotReady"
         assert "60 s" in run.because
-
-
-class TestHolds:
-    def test_blind_holds_steps_back_and_comes_back(self) -> None:
-        play = Play()
-        run = play.play(fresh_run(), at(Stage.JUDGE, 10))
-        sees, play.measured = play.measured, lambda _: Measured(blind="Prometheus is down")
-        run = play.play(run, lambda r: r.hold is Hold.BLIND)
-        assert play.traffic == Traffic(Form.SPLIT, 10)
-        run = play.play(run, lambda r: r.wanted.traffic.weight == 0)
-        assert run.phase is Phase.HOLDING
-        play.measured = sees
-        run = play.play(run, at(Stage.JUDGE, 10))
-        assert play.play(run).outcome is Outcome.SUCCEEDED
-
-    def test_never_promoted_by_default(self) -> None:
-        play = Play()
-        play.measured = lambda _: Measured(
-            verdict=verdict("continue", int(100 * play.now)), fresh=True, request_rate=1.0
-        )
-        run = fresh_run()
-        for _ in range(6000):
-            run = play.step(run)
-        assert (run.phase, run.hold) == (Phase.HOLDING, Hold.INCONCLUSIVE)
-        assert max(play.weights) == 50
-
-    def test_silence_is_not_success(self) -> None:
-        play = Play()
-        play.measured = lambda _: Measured(silent="no requests to either arm")
-        run = fresh_run()
-        for _ in range(3000):
-            run = play.step(run)
-        assert (run.hold, max(play.weights)) == (Hold.INCONCLUSIVE, 1)
-
-    def test_the_harm_budget_forbids_a_rise(self) -> None:
-        play = Play()
-        play.measured = lambda run: Measured(
-            verdict=verdict("continue", int(100 * play.now), upper=0.5), request_rate=1000.0
-        )
-        run = fresh_run()
-        for _ in range(200):
-            run = play.step(run)
-        assert max(play.weights) == 1
-        assert "harm budget" in run.because
-
-    def test_pause_and_resume(self) -> None:
-        play = Play()
-        run = play.play(fresh_run(), at(Stage.JUDGE, 10))
-        run = play.play(replace(run, wish_pause=True), lambda r: r.hold is Hold.PAUSED)
-        for _ in range(100):
-            run = play.step(run)
-        assert play.traffic == Traffic(Form.SPLIT, 10)
-        assert play.play(replace(run, wish_pause=False)).outcome is Outcome.SUCCEEDED
-
-    def test_harm_rolls_back_even_while_paused(self) -> None:
-        play = Play()
-        run = play.play(fresh_run(), at(Stage.JUDGE, 10))
-        run = play.play(replace(run, wish_pause=True), lambda r: r.hold is Hold.PAUSED)
-        play.measured = lambda _: Measured(verdict=verdict("rollback", reason="ErrorRateRegression"))
-        assert play.play(run).reason == "ErrorRateRegression"
-
-
-class TestDrift:
-    def edited(self, play: Play, run: Run, traffic: Traffic) -> Run:
-        play.traffic, play.by = traffic, "kubectl-edit at noon"
-        return play.step(run)
-
-    def test_edited_weights_are_written_again(self) -> None:
-        play = Play()
-        run = play.play(fresh_run(), at(Stage.JUDGE, 10))
-        run = self.edited(play, run, Traffic(Form.SPLIT, 60))
-        assert play.traffic == Traffic(Form.SPLIT, 10)
-        assert "kubectl-edit at noon" in run.because
-        assert play.play(run).outcome is Outcome.SUCCEEDED
-
-    def test_the_plain_route_is_fenced_again_at_once(self) -> None:
-        play = Play()
-        run = play.play(fresh_run(), at(Stage.JUDGE, 10))
-        self.edited(play, run, Traffic())
-        assert play.traffic == Traffic(Form.SPLIT, 10)
-
-    def test_never_fights_for_ever(self) -> None:
-        play = Play()
-        run = play.play(fresh_run(), at(Stage.JUDGE, 10))
-        for _ in range(POLICY.drift_reasserts + 2):
-            run = self.edited(play, run, Traffic(Form.SPLIT, 60))
-            for _ in range(12):
-                run = play.step(run)
-        assert (run.hold, play.traffic) == (Hold.DRIFTED, Traffic(Form.SPLIT, 0))
 
 
 def test_a_fall_whose_status_was_lost_is_not_undone() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from written_mesh import Mesh
 from canaryd.cluster.errors import Conflict, Invalid
 from canaryd.cluster.resources import DESTINATIONRULES, VIRTUALSERVICES, Json
 from canaryd.domain.model import Form, RouteRef, Traffic
+from canaryd.mesh import ownership
 
 FENCED = Traffic(Form.FENCED)
 STABLE, CANARY = {"pod-template-hash": "5d6f"}, {"canaryd.io/role": "canary", "canaryd.io/revision": "ab12"}
@@ -101,6 +103,7 @@ class TestOwnership:
     def release(self, mesh: Mesh, ref: RouteRef) -> None:
         for traffic in (FENCED, split(0), split(10), split(50), split(0), Traffic()):
             mesh.put(ref, traffic, mesh.get())
+        mesh.give_back(ref)
 
     @pytest.mark.parametrize("manager", ["helm", "kubectl-client-side-apply"])
     def test_of_an_owner_who_updates(self, mesh: Mesh, manager: str) -> None:
@@ -123,6 +126,7 @@ class TestOwnership:
         mesh.put(ref, FENCED, vs)
         mesh.edit([{"op": "add", "path": "/spec/exportTo", "value": ["*"]}])
         mesh.put(ref, Traffic(), mesh.get())
+        mesh.give_back(ref)
         owned = {e["manager"]: e["fieldsV1"] for e in mesh.get()["metadata"]["managedFields"]}
         assert owned.keys() == {"helm", "kubectl-edit"}
         assert "f:exportTo" in owned["kubectl-edit"]["f:spec"]
@@ -137,18 +141,14 @@ class TestOwnership:
         assert untimed(mesh.get()["metadata"].get("managedFields")) == []
 
     def test_given_back_although_the_object_changes_under_it(self, mesh: Mesh) -> None:
-        """Somebody writes between the restoring write and the one that gives back."""
+        """Somebody writes meanwhile."""
         vs = mesh.create(self.BODY, manager="helm")
         ref = mesh.reference(vs)
         mesh.put(ref, FENCED, vs)
-        once = iter([True])
-
-        def interfere(written: Json) -> None:
-            if next(once, False):
-                mesh.edit([{"op": "add", "path": "/metadata/labels", "value": {"touched": "yes"}}])
-
-        mesh.writer._saw_route = interfere
         mesh.put(ref, Traffic(), mesh.get())
+        stale = mesh.get()
+        mesh.edit([{"op": "add", "path": "/metadata/labels", "value": {"touched": "yes"}}])
+        mesh.writer.give_back(stale, ref.owners)
         assert {e["manager"] for e in mesh.get()["metadata"]["managedFields"]} == {"helm", "kubectl-edit"}
 
     def test_repeats_write_nothing(self, mesh: Mesh) -> None:
@@ -157,17 +157,19 @@ class TestOwnership:
         self.release(mesh, ref)
         version = mesh.get()["metadata"]["resourceVersion"]
         mesh.put(ref, Traffic(), mesh.get())
+        mesh.give_back(ref)
         assert mesh.get()["metadata"]["resourceVersion"] == version
 
-    def test_a_second_put_gives_back_what_the_first_could_not(self, mesh: Mesh) -> None:
-        """As after a crash between the two writes."""
+    def test_by_the_first_record_that_tells(self, mesh: Mesh) -> None:
+        """A run that began while another had the routes knows nothing of their owners."""
         first = mesh.create(self.BODY, manager="helm")
-        ref = mesh.reference(first)
-        mesh.put(ref, FENCED, first)
-        plain = {"op": "replace", "path": "/spec/http/0/route", "value": ref.first}
-        mesh.edit([plain], manager="canaryd")
-        mesh.put(ref, Traffic(), mesh.get())
-        assert untimed(mesh.get()["metadata"]["managedFields"]) == untimed(first["metadata"]["managedFields"])
+        early = mesh.reference(first)
+        mesh.put(early, FENCED, first)
+        late = mesh.reference(mesh.get())
+        for known in ([late, early], [early, late]):
+            assert ownership.before(mesh.get(), known) == first["metadata"]["managedFields"]
+        assert ownership.before(mesh.get(), [late]) is None
+        assert ownership.before(mesh.get(), [replace(early, uid="one that was deleted")]) is None
 
 
 class TestServerSideApply:
@@ -186,6 +188,7 @@ class TestServerSideApply:
             ref = mesh.reference(applied, index)
             for traffic in (FENCED, split(0), split(10), split(0), Traffic()):
                 mesh.put(ref, traffic, mesh.get())
+            mesh.give_back(ref)
         before = mesh.get()
         assert untimed(before["metadata"]["managedFields"]) == untimed(applied["metadata"]["managedFields"])
         assert mesh.apply(vs)["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
@@ -200,6 +203,7 @@ class TestServerSideApply:
         ref = mesh.reference(applied)
         for traffic in (FENCED, Traffic()):
             mesh.put(ref, traffic, mesh.get())
+        mesh.give_back(ref)
         after = mesh.get()
         owners = {e["manager"]: e["fieldsV1"]["f:spec"] for e in after["metadata"]["managedFields"]}
         assert owners.keys() == {"gitops"}

@@ -10,7 +10,7 @@ from canaryd.cluster.errors import ApiError
 from canaryd.cluster.resources import DESTINATIONRULES, VIRTUALSERVICES, Json, Resource
 from canaryd.cluster.transport import Api
 from canaryd.domain.model import Labels, RouteRef, Traffic
-from canaryd.mesh import destinationrule
+from canaryd.mesh import destinationrule, ownership
 from canaryd.mesh import virtualservice as vs_
 from canaryd.mesh.hosts import service_host
 from canaryd.mesh.writer import MeshWriter
@@ -60,6 +60,10 @@ class Mesh:
 
     def put(self, ref: RouteRef, traffic: Traffic, cached: Json | None) -> None:
         self.writer.put_traffic(ref, self.host, traffic, cached, self.owner)
+
+    def give_back(self, ref: RouteRef) -> None:
+        vs = self.get(ref.name)
+        self.writer.give_back(vs, ownership.before(vs, [ref]))
 
     def traffic(self, ref: RouteRef) -> Traffic | None:
         """The route's form as the server has it."""

@@ -13,7 +13,6 @@ from canaryd.sandbox.realcluster import available, without_cel
 from canaryd.sandbox.realcluster_apt import private_apt, source_lines, source_stanzas
 from canaryd.sandbox.realcluster_binaries import BINARIES, built_folder
 from canaryd.sandbox.realcluster_commands import signing_key
-from canaryd.sandbox.realcluster_scratch import Scratch
 
 
 def executables(folder: Path, *names: str) -> Path:
@@ -165,19 +164,3 @@ def test_the_signing_key_is_a_valid_key() -> None:
         check=False,
     )
     assert "EC Key valid" in check.stdout + check.stderr
-
-
-def test_a_folder_of_a_living_owner_is_not_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    living = Scratch("owned-")
-    abandoned = tmp_path / "owned-abandoned"
-    abandoned.mkdir()
-    (abandoned / "owner.lock").touch()
-
-    other = Scratch("owned-")
-
-    assert living.path.exists()
-    assert not abandoned.exists()
-    living.close()
-    other.close()
-    assert list(tmp_path.iterdir()) == []

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import copy
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from canaryd.cluster.resources import DEPLOYMENTS as DEPLOYMENT_RESOURCE
 from canaryd.cluster.resources import Json
-from canaryd.sandbox.apiserver import WriteRecord
+from canaryd.cluster.transport import Api
+from canaryd.sandbox.apiserver import ApiServer, WriteRecord
 from canaryd.sandbox.oracle import DEPLOYMENTS, DESTINATION_RULES, RUNS, VIRTUAL_SERVICES, Oracle
 
 NS = "shop"
 CANARY = {"app": "checkout", "canaryd.io/role": "canary", "canaryd.io/revision": "r2"}
 STABLE = {"app": "checkout", "pod-template-hash": "h1"}
+VERSIONED: Json = {"metadata": {"resourceVersion": "7"}}
 SUBSETS = {"stable": {"pod-template-hash": "h1"}, "canary": {k: CANARY[k] for k in list(CANARY)[1:]}}
 
 
@@ -78,24 +84,52 @@ def run(weight: int = 0, passed: tuple[int, ...] = (), **status: Any) -> Json:
 
 
 class Story:
-    """Writes one after the other, a second apart unless told."""
+    """Writes one after the other, a second apart unless told; each on the version that was read.
+
+    `request` is the body of one that is not.
+    """
 
     def __init__(self, *, drain: float = 0.5) -> None:
         self.oracle = Oracle(drain=drain, reaction=10.0)
         self.now = 1000.0
         self._held: dict[tuple[str, str], Json] = {}
 
-    def put(self, resource: str, new: Json, *, by: str = "canaryd", after: float = 1.0) -> Story:
-        return self._write(resource, new["metadata"]["name"], copy.deepcopy(new), by, after)
+    def put(
+        self,
+        resource: str,
+        new: Json,
+        *,
+        by: str = "canaryd",
+        after: float = 1.0,
+        request: Json | list[Json] = VERSIONED,
+    ) -> Story:
+        return self._write(resource, new["metadata"]["name"], copy.deepcopy(new), by, after, request)
 
-    def drop(self, resource: str, name: str, *, by: str = "canaryd", after: float = 1.0) -> Story:
-        return self._write(resource, name, None, by, after)
+    def drop(
+        self,
+        resource: str,
+        name: str,
+        *,
+        by: str = "canaryd",
+        after: float = 1.0,
+        request: Json = VERSIONED,
+    ) -> Story:
+        return self._write(resource, name, None, by, after, request)
 
-    def _write(self, resource: str, name: str, new: Json | None, by: str, after: float) -> Story:
+    def _write(
+        self,
+        resource: str,
+        name: str,
+        new: Json | None,
+        by: str,
+        after: float,
+        request: Json | list[Json],
+    ) -> Story:
         self.now += after
         old = self._held.get((resource, name))
         verb = "delete" if new is None else "patch" if old else "create"
-        self.oracle.see(WriteRecord(verb, resource, "", NS, name, old, new, by, f"{by}/1", self.now))
+        body = json.dumps(request).encode()
+        self.oracle.see(WriteRecord(verb, resource, "", NS, name, old, new, by, f"{by}/1", self.now, body))
         if new is None:
             self._held.pop((resource, name), None)
         else:
@@ -187,6 +221,128 @@ def test_i3_a_failure_takes_the_traffic_away() -> None:
     assert story.found(later=5) == []
     assert story.found(later=11) == ["I3"]
     assert Story().prepared().rise(1).failed().route(split(0), after=5).found(later=60) == []
+
+
+UNVERSIONED = [
+    pytest.param({"spec": {}}, id="merge patch"),
+    pytest.param({"metadata": {"resourceVersion": ""}}, id="an empty version"),
+    pytest.param([{"op": "replace", "path": "/spec/paused", "value": False}], id="JSON Patch"),
+    pytest.param([{"op": "test", "path": "/metadata/uid", "value": "u"}], id="a test of something else"),
+]
+
+
+@pytest.mark.parametrize("sent", UNVERSIONED)
+def test_i4_no_rise_without_a_version(sent: Any) -> None:
+    story = Story().prepared().put(RUNS, run(1))
+    assert story.put(VIRTUAL_SERVICES, virtual_service(split(1)), request=sent).found() == ["I4"]
+
+
+@pytest.mark.parametrize("sent", UNVERSIONED)
+def test_i4_no_change_of_a_workload_without_a_version(sent: Any) -> None:
+    story = Story().prepared()
+    assert story.put(DEPLOYMENTS, checkout(paused=False), request=sent).found() == ["I4"]
+    assert story.put(DEPLOYMENTS, workload(2), request=sent).found() == ["I4", "I4"]
+
+
+@pytest.mark.parametrize("op", ["test", "replace"])
+def test_i4_a_json_patch_may_test_the_version_or_set_it(op: str) -> None:
+    request = [{"op": op, "path": "/metadata/resourceVersion", "value": "7"}]
+    story = Story().prepared().put(RUNS, run(1))
+    story.put(VIRTUAL_SERVICES, virtual_service(split(1)), request=request)
+    assert story.put(DEPLOYMENTS, checkout(paused=False), request=request).found() == []
+
+
+def test_i4_a_rise_of_one_route_counts_beside_another_that_is_higher() -> None:
+    story = Story().prepared().rise(5, (1,))
+    both = virtual_service(split(5))
+    both["spec"]["http"][1]["route"] = split(0)
+    story.put(VIRTUAL_SERVICES, both, by="user")
+    both["spec"]["http"][1]["route"] = split(5)
+    assert story.put(VIRTUAL_SERVICES, both, request=[]).found() == ["I4"]
+
+
+def test_i4_a_fall_may_race() -> None:
+    story = Story().prepared().rise(1).rise(5, (1,))
+    story.put(VIRTUAL_SERVICES, virtual_service(split(1)), request=[])
+    assert story.put(VIRTUAL_SERVICES, virtual_service(split(0)), request=[]).found() == []
+
+
+def test_i4_a_deletion_names_whom_it_means() -> None:
+    meant: Json = {"preconditions": {"uid": "u"}}
+    assert Story().prepared().drop(DEPLOYMENTS, "checkout-canary-r2", request=meant).found() == []
+    assert Story().prepared().drop(DEPLOYMENTS, "checkout-canary-r2", request={}).found() == ["I4"]
+
+
+def test_i4_what_others_write_is_theirs() -> None:
+    story = Story().prepared()
+    story.put(DEPLOYMENTS, checkout(paused=False), by="kubectl-edit", request={})
+    story.put(DEPLOYMENTS, workload(3), by="sandbox-controllers", request={})
+    assert story.route(split(7), by="user", after=0).found() == []
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[tuple[Oracle, Api]]:
+    """A Deployment in an API server that an oracle watches; the writes are canaryd's."""
+    oracle = Oracle()
+    with ApiServer() as server:
+        server.on_write(oracle.see)
+        api = Api.connect(str(server.kubeconfig(tmp_path / "kubeconfig")))
+        template = {
+            "metadata": {"labels": {"a": "b"}},
+            "spec": {"containers": [{"name": "c", "image": "x"}]},
+        }
+        spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+        api.create(DEPLOYMENT_RESOURCE, "default", {"metadata": {"name": "web"}, "spec": spec})
+        yield oracle, api
+        api.close()
+
+
+Patch = Callable[[Api, str], object]
+
+
+def _patched(body: Any, **how: Any) -> Patch:
+    """A patch of the Deployment; "VERSION" in its body stands for the one that was read."""
+
+    def patch(api: Api, version: str) -> object:
+        filled = json.loads(json.dumps(body).replace("VERSION", version))
+        return api.patch(DEPLOYMENT_RESOURCE, "default", "web", filled, **how)
+
+    return patch
+
+
+PAUSE = {"op": "add", "path": "/spec/paused", "value": True}
+OF = "/metadata/resourceVersion"
+
+
+@pytest.mark.parametrize(
+    ("patch", "broken"),
+    [
+        pytest.param(_patched({"spec": {"paused": True}}), ["I4"], id="merge"),
+        pytest.param(
+            _patched({"metadata": {"resourceVersion": "VERSION"}, "spec": {"paused": True}}),
+            [],
+            id="merge, versioned",
+        ),
+        pytest.param(_patched([PAUSE], kind="json"), ["I4"], id="JSON Patch"),
+        pytest.param(
+            _patched([{"op": "test", "path": OF, "value": "VERSION"}, PAUSE], kind="json"),
+            [],
+            id="JSON Patch, tested",
+        ),
+        pytest.param(
+            _patched([{"op": "replace", "path": OF, "value": "VERSION"}, PAUSE], kind="json"),
+            [],
+            id="JSON Patch, replaced",
+        ),
+        pytest.param(_patched({"spec": {"replicas": 3}}, subresource="scale"), ["I4"], id="scale"),
+        pytest.param(_patched({"spec": {"paused": True}}, field_manager="kubectl"), [], id="somebody else's"),
+        pytest.param(_patched({"spec": {"replicas": 1}}), [], id="changes nothing"),
+    ],
+)
+def test_i4_is_read_from_the_requests(watched: tuple[Oracle, Api], patch: Patch, broken: list[str]) -> None:
+    oracle, api = watched
+    patch(api, api.get(DEPLOYMENT_RESOURCE, "default", "web")["metadata"]["resourceVersion"])
+    assert [violation.invariant for violation in oracle.finish(0.0)] == broken
 
 
 def test_i5_one_promotion_per_run() -> None:

@@ -65,44 +65,44 @@ class ResourceApi:
         self._writes = Writes(core)
         self._reader = Reader(core.store)
 
-    def answer(self, info: RequestInfo, data: bytes) -> Answer:
+    def answer(self, info: RequestInfo) -> Answer:
         """Do what is asked. Raises `StatusError` for a refusal."""
         review = next(
             (r for r in REVIEWS if (r.group, r.plural) == (info.path.group, info.path.plural)), None
         )
         if review is not None and info.verb == "create" and info.path.version == "v1":
-            return Answer(201, dump(reviews.answer(review, decode(info.content_type, data) or {})))
+            return Answer(201, dump(reviews.answer(review, decode(info.content_type, info.body) or {})))
         resource = self._core.registry.find(info.path)
         if info.path.subresource:
             known = {name for name, *_ in subresources(resource)}
             if info.path.subresource not in known:
                 raise errors.no_such_path()
             if info.path.subresource == "scale":
-                return self._scale(resource, info, data)
+                return self._scale(resource, info)
             if info.path.subresource == "eviction":
                 return self._evict(resource, info)
             if info.path.subresource == "binding":
-                return self._bind(resource, info, data)
-        return self._main(resource, info, data)
+                return self._bind(resource, info)
+        return self._main(resource, info)
 
-    def _main(self, resource: ResourceType, info: RequestInfo, data: bytes) -> Answer:
+    def _main(self, resource: ResourceType, info: RequestInfo) -> Answer:
         match info.verb:
             case "get":
                 return Answer(200, self._presenter(resource, info).one(self._found(resource, info)))
             case "list":
                 return Answer(200, self._presenter(resource, info).page(self._reader.page(resource, info)))
             case "delete":
-                return self._delete(resource, info, data)
+                return self._delete(resource, info)
             case "deletecollection":
                 self._needs_namespace(resource, info)
-                return self._delete_all(resource, info, data)
+                return self._delete_all(resource, info)
             case "create" if not info.path.name:
                 self._needs_namespace(resource, info)
-                written = self._writes.create(resource, self._body(info, data), info)
+                written = self._writes.create(resource, self._body(info), info)
             case "update" if info.path.name:
-                written = self._writes.update(resource, self._body(info, data), info)
+                written = self._writes.update(resource, self._body(info), info)
             case "patch" if info.path.name:
-                written = self._writes.patch(resource, self._patch_body(info, data), info)
+                written = self._writes.patch(resource, self._patch_body(info), info)
             case _:
                 raise errors.method_not_allowed()
         return self._written(resource, written, info)
@@ -113,15 +113,15 @@ class ResourceApi:
             raise errors.method_not_allowed()
 
     @staticmethod
-    def _body(info: RequestInfo, data: bytes) -> Any:
+    def _body(info: RequestInfo) -> Any:
         if info.content_type not in ("", *_OBJECT_MEDIA):
             raise errors.unsupported_media(_OBJECT_MEDIA)
-        return decode(info.content_type, data)
+        return decode(info.content_type, info.body)
 
     @staticmethod
-    def _patch_body(info: RequestInfo, data: bytes) -> Any:
+    def _patch_body(info: RequestInfo) -> Any:
         try:
-            return {} if info.content_type == APPLY_PATCH else json.loads(data)
+            return {} if info.content_type == APPLY_PATCH else json.loads(info.body)
         except ValueError as error:
             raise errors.bad_request(f"error decoding patch: {error}") from error
 
@@ -139,8 +139,8 @@ class ResourceApi:
         body = self._presenter(resource, info).one(written.snapshot)
         return Answer(201 if written.created else 200, body, written.warnings)
 
-    def _delete(self, resource: ResourceType, info: RequestInfo, data: bytes) -> Answer:
-        options = DeleteOptions.parse(decode(info.content_type, data) or {}, info)
+    def _delete(self, resource: ResourceType, info: RequestInfo) -> Answer:
+        options = DeleteOptions.parse(decode(info.content_type, info.body) or {}, info)
         deleted = delete(self._core, resource, (info.path.namespace, info.path.name), options, info)
         if resource.returns_deleted or not deleted.removed:
             return Answer(200, self._presenter(resource, info).one(deleted.snapshot))
@@ -158,18 +158,18 @@ class ResourceApi:
             "details": details,
         }
 
-    def _delete_all(self, resource: ResourceType, info: RequestInfo, data: bytes) -> Answer:
-        options = DeleteOptions.parse(decode(info.content_type, data) or {}, info)
+    def _delete_all(self, resource: ResourceType, info: RequestInfo) -> Answer:
+        options = DeleteOptions.parse(decode(info.content_type, info.body) or {}, info)
         page = self._reader.page(resource, info)
         for snapshot in page.items:
             meta = snapshot.body["metadata"]
             delete(self._core, resource, (meta.get("namespace", ""), meta["name"]), options, info)
         return Answer(200, self._presenter(resource, info).page(page))
 
-    def _scale(self, resource: ResourceType, info: RequestInfo, data: bytes) -> Answer:
+    def _scale(self, resource: ResourceType, info: RequestInfo) -> Answer:
         found = self._found(resource, info)
         if info.verb in ("update", "patch"):
-            change = self._patch_body(info, data) if info.verb == "patch" else self._body(info, data)
+            change = self._patch_body(info) if info.verb == "patch" else self._body(info)
             body = scale.scaled(resource, found, change, info)
             found = self._writes.replace(resource, found, body, info).snapshot
         elif info.verb != "get":
@@ -182,12 +182,12 @@ class ResourceApi:
         delete(self._core, resource, (info.path.namespace, info.path.name), DeleteOptions(), info)
         return Answer(201, dump(_SUCCESS))
 
-    def _bind(self, resource: ResourceType, info: RequestInfo, data: bytes) -> Answer:
+    def _bind(self, resource: ResourceType, info: RequestInfo) -> Answer:
         """Give a pod its node: what a scheduler does. 409 if it has one."""
         if info.verb != "create":
             raise errors.method_not_allowed()
         found = self._found(resource, info)
-        binding = self._body(info, data) or {}
+        binding = self._body(info) or {}
         node = (binding.get("target") or {}).get("name", "")
         uid = (binding.get("metadata") or {}).get("uid") or found.body["metadata"]["uid"]
         if not node:

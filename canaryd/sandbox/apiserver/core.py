@@ -23,7 +23,8 @@ class WriteRecord:
 
     `verb` is the request's (create, update, patch, delete, deletecollection); a deletion that only marks
     the object has verb delete and a `new`. `resource` is as in `deployments.apps`. `at` is in seconds
-    since the epoch, by the server's clock.
+    since the epoch, by the server's clock. `body` is the request's, as it was sent: a patch, DeleteOptions,
+    a whole object.
     """
 
     verb: str
@@ -36,6 +37,7 @@ class WriteRecord:
     field_manager: str
     user_agent: str
     at: float
+    body: bytes = b""
 
 
 WriteHook = Callable[[WriteRecord], None]
@@ -91,6 +93,7 @@ class Core:
             field_manager=info.manager,
             user_agent=info.user_agent,
             at=self.clock(),
+            body=info.body,
         )
         for hook in tuple(self.hooks):
             try:

@@ -53,6 +53,7 @@ class RequestInfo:
     user_agent: str = ""
     content_type: str = ""
     accept: str = ""
+    body: bytes = b""
 
     @property
     def dry_run(self) -> bool:

@@ -68,6 +68,7 @@ class Frontend:
             user_agent=headers.get("User-Agent", ""),
             content_type=request.content_type if "Content-Type" in headers else "",
             accept=headers.get("Accept", ""),
+            body=await request.read(),
         )
         rejected = self.reject(info) if self.reject is not None else None
         if rejected is not None:
@@ -76,7 +77,7 @@ class Frontend:
             return await serve_watch(request, self._core, info)
         if path.subresource == "log" and path.plural == "pods" and not path.group:
             return await serve_log(request, self._core, info, self.log_provider)
-        return _response(self._api.answer(info, await request.read()))
+        return _response(self._api.answer(info))
 
     def _static(self, request: web.Request) -> web.Response:
         path, accept = request.path.rstrip("/"), request.headers.get("Accept", "")

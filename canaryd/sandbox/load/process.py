@@ -6,7 +6,7 @@ import sys
 import threading
 
 from canaryd.sandbox.load.report import LogRow, Report, decode
-from canaryd.sandbox.node.spawn import signal_group, spawn
+from canaryd.sandbox.processes import signal_group, spawn
 
 _START = 10.0  # seconds until the first report
 _END = 8.0  # seconds that the last answers may take, which is more than a request's timeout
@@ -32,13 +32,14 @@ class Load:
         self._thread = threading.Thread(target=self._follow, name="load", daemon=True)
         self._lock = threading.Lock()
         self._first = threading.Event()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes]
         self._report = Report()
         self._log: list[LogRow] = []
         self._complaint = ""
 
     def start(self) -> None:
         """Returns after the first report. Raises LoadError. Once only."""
+        self._process = spawn(self._argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._thread.start()
         if not self._first.wait(_START) or self._complaint:
             self.stop()
@@ -46,7 +47,7 @@ class Load:
 
     def stop(self) -> Report:
         """Sends nothing more, waits for the last answers, returns the totals."""
-        if self._process is not None:
+        if self._thread.ident is not None:  # it was started
             signal_group(self._process, signal.SIGTERM)
             self._thread.join(_END)
             signal_group(self._process, signal.SIGKILL)
@@ -64,9 +65,8 @@ class Load:
             return [*self._log]
 
     def _follow(self) -> None:
-        """Starts the child and reads its reports until it ends: in one thread, since the kernel ends the
-        child with the thread that started it."""
-        self._process = process = spawn(self._argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        """Reads the child's reports until it ends."""
+        process = self._process
         assert process.stdout is not None
         assert process.stderr is not None
         with process.stdout, process.stderr:

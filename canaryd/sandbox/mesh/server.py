@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from canaryd.sandbox.mesh.reading import parse_virtual_service
 from canaryd.sandbox.mesh.services import Service, parse_service
 from canaryd.sandbox.mesh.translate import Place, Resources, World, translate
 from canaryd.sandbox.mesh.virtualservices import RefusedError, VirtualService
+from canaryd.sandbox.scratch import Scratch
 
 _ENDPOINTS_DELAY = 0.2
 """Seconds: endpoints travel at least this fast, as Istio pushes them without waiting for a quiet moment."""
@@ -93,7 +93,7 @@ class Mesh:
         stats_interval: float = 0.5,
     ) -> None:
         self.propagation = propagation
-        self._folder = tempfile.TemporaryDirectory(prefix="canaryd-mesh-")
+        self._folder = Scratch("canaryd-mesh-")
         self._envoy = Envoy(self.folder, port=port, stats_interval=stats_interval)
         self._delivery = Delivery(self._envoy)
         self._client_namespace = client_namespace
@@ -134,7 +134,7 @@ class Mesh:
         if self._worker.is_alive():
             self._worker.join(15)
         self._envoy.stop()
-        self._folder.cleanup()
+        self._folder.close()
 
     @property
     def port(self) -> int:
@@ -158,7 +158,7 @@ class Mesh:
     @property
     def folder(self) -> Path:
         """Where Envoy's files and its log are; gone after `stop`."""
-        return Path(self._folder.name)
+        return self._folder.path
 
     @property
     def pending(self) -> int:

@@ -1,7 +1,7 @@
 """The node: takes pods that wait for one, runs them as local processes, reports on them.
 
-One thread runs everything on an event loop; it is also the thread that starts the processes, so that the
-kernel ends them with it. Calls to the API server block, and are made from two threads beside it.
+One thread runs everything on an event loop. Calls to the API server block, and are made from two threads
+beside it.
 """
 
 import asyncio

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from canaryd.sandbox.node.spawn import signal_group, spawn
+from canaryd.sandbox.processes import signal_group, spawn
 
 _READ = 64 * 1024  # bytes at once from a container's output
 _LONGEST_LINE = 16 * 1024
@@ -45,10 +45,7 @@ class LogRing:
 
 
 class RunningProcess:
-    """A child whose output goes to `log`, started by the constructor on the running event loop.
-
-    Must be made in the event loop's own thread: the kernel ends the child with that thread.
-    """
+    """A child whose output goes to `log`, started by the constructor on the running event loop."""
 
     def __init__(
         self, argv: Sequence[str], *, env: Mapping[str, str], log: LogRing, cwd: Path | None = None

@@ -60,6 +60,8 @@ def test_every_write_is_told_in_order(server: ApiServer, api: Api) -> None:
     states = [(r.old and r.old["data"]["k"], r.new and r.new["data"]["k"]) for r in records]
     assert states == [(None, "1"), ("1", "2"), ("2", None)]
     assert all(r.user_agent == "tester/1.0" and abs(r.at - time.time()) < 60 for r in records)
+    assert json.loads(records[1].body) == {"data": {"k": "2"}}
+    assert json.loads(records[2].body)["propagationPolicy"] == "Background"
     assert records[0].new == records[1].old and records[0].new["kind"] == "ConfigMap"  # type: ignore[index]
 
 

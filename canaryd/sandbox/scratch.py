@@ -6,17 +6,22 @@ import contextlib
 import fcntl
 import shutil
 import tempfile
+import weakref
 from pathlib import Path
 
 _OWNER = "owner.lock"
 
 
 class Scratch:
-    """A temporary folder that is removed on `close()`, or by the next Scratch if its owner was killed."""
+    """A temporary folder that is removed on `close()`, at the latest when its owner ends.
+
+    If that was killed with -9, the next Scratch of the same prefix does it.
+    """
 
     def __init__(self, prefix: str) -> None:
         self._sweep(prefix)
         self.path = Path(tempfile.mkdtemp(prefix=prefix))
+        self._remove = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
         unlocked = self.path / "unlocked"
         self._owner = unlocked.open("w")
         fcntl.flock(self._owner, fcntl.LOCK_EX)
@@ -24,7 +29,7 @@ class Scratch:
 
     def close(self) -> None:
         """Remove the folder and all in it. Repeats do nothing."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        self._remove()
         self._owner.close()
 
     @staticmethod
