@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from typing import Final
@@ -23,7 +24,12 @@ def tournament(cells: Sequence[Cell], seed: int, workers: int) -> Iterator[tuple
         for cell in cells:
             yield cell, play_runs(cell, seed, 0, cell.runs)
         return
-    with _one_thread_each(), ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with (
+        _one_thread_each(),
+        ProcessPoolExecutor(
+            workers, multiprocessing.get_context("spawn"), initializer=_leave_interrupts_to_the_parent
+        ) as pool,
+    ):
         batches: dict[Future[list[Outcome]], tuple[int, int]] = {}
         for index, cell in enumerate(cells):
             for first in range(0, cell.runs, _BATCH):
@@ -58,6 +64,10 @@ def _gathered(
         if sum(map(len, played[index].values())) == cells[index].runs:
             parts = played.pop(index)
             yield cells[index], [one for first in sorted(parts) for one in parts[first]]
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
