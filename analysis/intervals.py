@@ -360,7 +360,7 @@ def _judged_or_not(
     def interval(counted: Sequence[Mapping[str, PodDelta]]) -> Interval:
         canary, baseline = ({pod: delta.counts for pod, delta in pods.items()} for pods in counted)
         whole = all(_whole(arm, pods, span, memory.gap) for arm, pods in zip(arms, counted, strict=True))
-        return Interval(start, end, run.weight, canary, baseline, edges, whole)
+        return Interval(start, end, run.weight, canary, baseline, edges, whole=whole)
 
     if settled is None or start < settled:
         because = "the interval touches a change of the weight or its propagation"
