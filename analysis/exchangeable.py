@@ -140,7 +140,8 @@ def _fair_sized(requests: Floats) -> Bools:
     pods, proportions = requests.shape
     if not pods:
         return np.zeros(requests.shape, dtype=bool)
-    middle = pods - 1 - np.count_nonzero(requests, axis=0) // 2
+    present = np.count_nonzero(requests, axis=0)
+    middle = pods - 1 - (np.maximum(present, 1) - 1) // 2  # of two the larger
     median = np.sort(requests, axis=0)[middle, np.arange(proportions)]
     fair: Bools = 2 * requests >= np.maximum(median, 1.0)
     return fair
