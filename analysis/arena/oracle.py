@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from analysis import JudgeConfig
-from analysis.arena.contender import STEP_MIN, Climb, Decision
+from analysis.arena.canaryd import standard_ladder
+from analysis.arena.contender import Climb, Decision
 from analysis.arena.scenario import Scenario
 from analysis.arena.traffic import Tick, total
 from analysis.arena.truth import (
@@ -63,12 +64,14 @@ class _Metric:
 class Oracle:
     """Rolls back when the truth is 1/alpha times likelier than every null of harm, promotes when it is 1/beta times
     likelier than the null of safety. Where the truth is harmless it looks for a fault twice beyond the tolerances,
-    and where it is unsafe for arms that are alike. Rises while harm is the less likely. Of a fault that begins
+    and where it is unsafe for arms that are alike. Rises as canaryd does. Of a fault that begins
     late it knows that, too, and waits."""
 
     def __init__(self, scenario: Scenario, config: JudgeConfig) -> None:
         self._scenario, self._config = scenario, config
+        self._ladder = standard_ladder(scenario)
         self._climb = Climb()
+        self._excess = scenario.rps * scenario.base_rate * (scenario.lift - 1)  # per second at full weight
         self._harmful, self._unsafe = errors_harmful(scenario, config), is_unsafe(scenario, config)
         harm = [] if latency_harmful(scenario, config) and not self._harmful else list(harm_nulls(config))
         errors = _Metric(None, None, [_Bet(null) for null in harm], [_Bet(unsafe_null(config))])
@@ -99,13 +102,15 @@ class Oracle:
             return "rollback"
         if safe >= -math.log(self._config.beta):
             return "promote"
-        if max(harm) < 0:
-            self._rise(tick)
+        self._rise(tick)
         return "continue"
 
     def _rise(self, tick: Tick) -> None:
-        if not self._climb.at_top and tick.end - self._climb.since >= STEP_MIN:
-            self._climb.rise(tick.end)
+        """As canaryd, but for knowing how many requests the fault will fail at the next step."""
+        climb, ladder = self._climb, self._ladder
+        at_risk = self._excess * climb.following * ladder.exposure
+        if not climb.at_top and tick.end - climb.since >= ladder.step_min and at_risk <= ladder.harm_budget:
+            climb.rise(tick.end)
 
     def _assumed(self, metric: _Metric, tick: Tick) -> tuple[tuple[float, float], tuple[float, float]]:
         """The rates that the bets on harm and on safety assume."""

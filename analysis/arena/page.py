@@ -26,7 +26,7 @@ _HIDDEN: Final = 0.5  # a judge that finds fewer is drawn hollow where it is no 
 _SUMMARY: Final = (
     "good releases rolled back, worst scenario",
     "bad releases found",
-    "unsafe releases promoted",
+    "bad releases promoted",
     "failed requests, times the least possible",
     "time to promote a good one",
 )
@@ -82,7 +82,7 @@ def _opening(cells: Sequence[Cell], judges: Sequence[str]) -> str:
         )
     ]
     own = [cell for cell in cells if cell["judge"] == "canaryd"]
-    good, bad = [c for c in own if c["harmless"]], [c for c in own if not c["harmless"]]
+    good, bad = [c for c in own if c["harmless"]], [c for c in own if _is_bad(c)]
     if good and bad:
         back = sum(round(c["false_rollback"][0] * c["runs"]) for c in good)
         found = statistics.fmean(c["detected"][0] for c in bad)
@@ -107,7 +107,7 @@ def _summary(cells: Sequence[Cell], judges: Sequence[str]) -> str:
     for judge in judges:
         own = [cell for cell in cells if cell["judge"] == judge]
         worst = max((cell for cell in own if cell["harmless"]), key=_false_rate, default=None)
-        found = _mean(cell["detected"][0] for cell in own if not cell["harmless"])
+        found = _mean(cell["detected"][0] for cell in own if _is_bad(cell))
         promoted = _mean(cell["false_promote"] for cell in own if cell["false_promote"] is not None)
         ratios = [c["excess_failed_mean"] / floors[c["scenario"]] for c in own if c["scenario"] in floors]
         minutes = [c["seconds_to_promote"]["median"] for c in own if c["harmless"]]
@@ -126,7 +126,8 @@ def _summary(cells: Sequence[Cell], judges: Sequence[str]) -> str:
     return _section(
         "At a glance",
         "A judge can be quick by crying wolf, and quiet by sleeping. It has to be read across: the oracle, which is told "
-        "the true rates, shows what there is to win.",
+        "the true rates, shows what there is to win. Bad are releases that no judge should promote; they include some "
+        "with hardly any traffic, which nobody finds in time.",
         f'<div class="card"><div class="scroll"><table class="summary"><tr>{head}</tr>{"".join(rows)}</table></div></div>',
     )
 
@@ -333,6 +334,11 @@ def _time_mark(cell: Cell, quantiles: dict[str, float | None], tip: str) -> Mark
     if median is None:
         return Mark(cell["judge"], None, tip)
     return Mark(cell["judge"], median, tip, median, math.inf if p95 is None else p95)
+
+
+def _is_bad(cell: Cell) -> bool:
+    """Worse than the safe tolerances: between them and harm a judge may roll back or promote."""
+    return not cell["harmless"] and cell["false_promote"] is not None
 
 
 def _false_rate(cell: Cell) -> float:
