@@ -31,15 +31,20 @@ from analysis.projection import at_odds
 Floats = NDArray[np.float64]
 
 # Nats, measured.
-HARM_EXTRA: Final = 0.0
-SLOW_EXTRA: Final = 0.0
-SAFE_EXTRA: Final = 0.0
+RATIO_EXTRA: Final = -1.7
+RATIO_OVERSHOOT: Final = 0.8  # per nat that a single bad event brings
+DIFFERENCE_EXTRA: Final = 0.0
+SLOW_EXTRA: Final = -1.5
+SAFE_EXTRA: Final = -0.3
 EXCESS_EXTRA: Final = 0.0
+EXCESS_LEARNING: Final = 0.4  # per e-fold of intervals: the rates that are bet on are those of the past
 
 _LOG_PRIOR_ALIKE: Final = math.log(0.5)  # half of the prior of safety is on "alike"
 _EXCEEDANCE: Final = (0.002, 0.95)  # of the baseline, at edges that count for harm
 _MOST_EDGES: Final = 8
 _SLOW: Final = (0.5, 0.05)  # exceedance at the edges that decide safety unless they are named
+_FIRST_RATE: Final = 0.01  # that the first interval's bets take for the baseline's
+_EDGES_AFTER: Final = 200  # requests of the baseline, after which latency edges are chosen and judged
 _NOTHING: Final = -1e9  # log of a stake of nothing
 
 
@@ -73,14 +78,16 @@ class Stretch:
 class Walk:
     """A bet's mean path, after each interval: shape (intervals,).
 
-    logs: log wealth; mean, variance: of the best alternative's log factor since the onset.
+    logs: log wealth; mean, variance: of the best alternative's log factor since the onset; lift: that of the best
+    alternative.
     """
 
     logs: Floats
     mean: Floats
     variance: Floats
+    lift: Floats
 
-    def chance(self, log_threshold: float, extra: float) -> Floats:
+    def chance(self, log_threshold: float, extra: Floats | float) -> Floats:
         """Chance that the log wealth has been at the threshold by then."""
         return chance_reached(self.mean, self.variance, log_threshold + extra + self.mean - self.logs)
 
@@ -99,37 +106,40 @@ def shown_safe(
     stretches: Sequence[Stretch], config: JudgeConfig, edges: Sequence[float]
 ) -> dict[str, Floats]:
     """Chance, after each interval, that each metric is shown to be safe: "errors", "latency at 0.1 s", ..."""
-    margins = config.safe_ratio, config.safe_delta
-    found = {"errors": _safe(stretches, _error_arms, *margins, config.beta)}
+    found = {"errors": _safe(stretches, _error_arms, (config.safe_ratio, config.safe_delta), config.beta)}
     if config.latency_weight > 0:
         slower = stretches[-1].truth.baseline_slower
         for index in deciding_edges(edges, slower, config.slow_edges):
             margins = config.slow_safe_ratio, config.slow_safe_delta
-            name = f"latency at {edges[index]:g} s"
-            found[name] = _safe(stretches, _slow_arms(index), *margins, config.beta)
+            unseen = _unseen(stretches)
+            found[f"latency at {edges[index]:g} s"] = _safe(
+                stretches, _slow_arms(index), margins, config.beta, unseen
+            )
     return found
 
 
-def requests_to_refute(excess: float, stretches: Sequence[Stretch]) -> float:
-    """Requests (of both arms, 0 or more) in the last stretch until the upper limit of the excess rate is expected
-    to be `excess` or less, after all the earlier stretches. Infinite where the truth, or the limits' grid, is above.
+def intervals_to_refute(excess: float, stretches: Sequence[Stretch]) -> int | None:
+    """Intervals of the last stretch until the upper limit of the excess rate is expected to be `excess` or less.
+
+    0 where that is so before; None where it is not within the stretch, because the truth, or the grid of the
+    limits, is above.
     """
-    if excess >= 1:
-        return 0.0
-    growths = [_excess_growth(excess, _error_arms(stretch)) for stretch in stretches]
-    earlier = zip(growths[:-1], stretches, strict=False)
-    missing = -math.log(1 - LEVEL) + EXCESS_EXTRA - sum(g * s.requests * s.intervals for g, s in earlier)
-    if missing <= 0:
-        return 0.0
-    return missing / growths[-1] if growths[-1] > 0 else math.inf
-
-
-def _excess_growth(excess: float, arms: Arms) -> float:
-    """Nats per request against "the canary fails at least so much more often", `excess` taken from the grid."""
     points = EXCESS_GRID[(EXCESS_GRID > 0) & np.less_equal(EXCESS_GRID, excess)]
-    if not len(points) or points[-1] <= arms.canary - arms.baseline:
-        return 0.0
-    return float(difference_growth(arms, float(points[-1]), [arms.canary], harm=False).mean[0])
+    if excess >= 1 or not len(points):
+        return 0 if excess >= 1 else None
+    delta = float(points[-1])
+    first = difference_growth(
+        _error_arms(stretches[0]), delta, [_FIRST_RATE], harm=False, believed=_FIRST_RATE
+    )
+    grown = [difference_growth(_error_arms(s), delta, [s.truth.canary], harm=False) for s in stretches]
+    gained = _each(stretches, [s.requests * float(g.mean[0]) for s, g in zip(stretches, grown, strict=True)])
+    gained[0] = stretches[0].requests * float(first.mean[0])
+    learned = EXCESS_LEARNING * np.log(np.arange(1, len(gained) + 1))
+    there = np.cumsum(gained) - learned >= -math.log(1 - LEVEL) + EXCESS_EXTRA
+    before = len(there) - stretches[-1].intervals
+    if before and there[before - 1]:
+        return 0
+    return int(np.argmax(there[before:])) + 1 if there[before:].any() else None
 
 
 def harmful_edges(slower: Sequence[float]) -> list[int]:
@@ -162,12 +172,21 @@ def _errors_noticed(stretches: Sequence[Stretch], config: JudgeConfig, onset: in
         return difference_growth(arms, config.harm_delta, alternatives, harm=True)
 
     threshold = -math.log(config.alpha * (1 - config.latency_weight))
-    walks = [_walk(stretches, growth, config.horizon, onset) for growth in (ratio, difference)]
-    chance = np.minimum(*(walk.chance(threshold, HARM_EXTRA) for walk in walks))
-    early = np.minimum(*(walk.chance(threshold - math.log(config.alpha), HARM_EXTRA) for walk in walks))
+    by_ratio, by_difference = (
+        _walk(stretches, growth, config.horizon, onset) for growth in (ratio, difference)
+    )
+    extra = RATIO_EXTRA + RATIO_OVERSHOOT * np.log(by_ratio.lift)
+
+    def chance(log_threshold: float) -> Floats:
+        reached = by_ratio.chance(log_threshold, extra)
+        if config.harm_delta == 0:
+            return reached
+        return np.asarray(np.minimum(reached, by_difference.chance(log_threshold, DIFFERENCE_EXTRA)))
+
     few = np.arange(length) + 1 < config.min_intervals
     bad = np.cumsum(_each(stretches, [s.requests * s.share * s.truth.canary for s in stretches]))
-    return np.asarray(np.minimum(np.where(few, early, chance), gammainc(config.min_bad_events, bad)))
+    found = np.where(few, chance(threshold - math.log(config.alpha)), chance(threshold))
+    return np.asarray(np.minimum(found, gammainc(config.min_bad_events, bad)))
 
 
 def _slowness_noticed(stretches: Sequence[Stretch], config: JudgeConfig, onset: int) -> Floats:
@@ -176,19 +195,18 @@ def _slowness_noticed(stretches: Sequence[Stretch], config: JudgeConfig, onset: 
     edges = harmful_edges(truth.baseline_slower) if config.latency_weight > 0 else []
     if not edges or truth.canary_slower == truth.baseline_slower:
         return np.zeros(length)
-    odds = config.slow_ratio * wealth.lifts()
+    odds, unseen = config.slow_ratio * wealth.lifts(), _unseen(stretches)
 
     def growth_at(index: int) -> Callable[[Stretch], Growth]:
         arms = _slow_arms(index)
         return lambda stretch: _scaled(ratio_growth(arms(stretch), config.slow_ratio, odds), _fine(stretch))
 
-    walks = [_walk(stretches, growth_at(index), config.horizon, onset) for index in edges]
+    walks = [_walk(stretches, growth_at(index), config.horizon, onset, unseen) for index in edges]
     logs = np.stack([walk.logs for walk in walks])
     best = np.argmax(logs, axis=0), np.arange(length)
     together = Walk(
         np.logaddexp.reduce(logs, axis=0) - math.log(min(len(edges), _MOST_EDGES)),
-        np.stack([walk.mean for walk in walks])[best],
-        np.stack([walk.variance for walk in walks])[best],
+        *(np.stack([getattr(walk, name) for walk in walks])[best] for name in ("mean", "variance", "lift")),
     )
     few = np.arange(length) + 1 < config.min_intervals
     threshold = -math.log(config.alpha * config.latency_weight)
@@ -199,69 +217,87 @@ def _slowness_noticed(stretches: Sequence[Stretch], config: JudgeConfig, onset: 
 def _safe(
     stretches: Sequence[Stretch],
     arms_of: Callable[[Stretch], Arms],
-    ratio: float,
-    delta: float,
+    margins: tuple[float, float],
     beta: float,
+    unseen: int = 0,
 ) -> Floats:
     """Chance that the bet on "alike", against the half that the baseline's rate favours, was enough."""
-    baseline = arms_of(stretches[-1]).baseline
+    (ratio, delta), baseline = margins, arms_of(stretches[-1]).baseline
+    by_ratio = float(at_odds(ratio, baseline)) >= baseline + delta
 
     def growth(stretch: Stretch) -> Growth:
         arms = arms_of(stretch)
         fine = 1.0 if arms_of is _error_arms else _fine(stretch)
-        if float(at_odds(ratio, baseline)) >= baseline + delta:
-            return _scaled(ratio_growth(arms, ratio, [1.0]), fine)
-        return _scaled(difference_growth(arms, delta, [arms.baseline], harm=False), fine)
+        if by_ratio:
+            return _scaled(ratio_growth(arms, ratio, [1.0]), fine * stretch.requests)
+        return _scaled(difference_growth(arms, delta, [arms.baseline], harm=False), fine * stretch.requests)
 
     steps = [growth(stretch) for stretch in stretches]
-    mean = np.cumsum(
-        _each(stretches, [s.requests * float(g.mean[0]) for s, g in zip(stretches, steps, strict=True)])
+    mean, variance = (
+        _each(stretches, [float(values[0]) for values in each])
+        for each in ([step.mean for step in steps], [step.variance for step in steps])
     )
-    variance = np.cumsum(
-        _each(stretches, [s.requests * float(g.variance[0]) for s, g in zip(stretches, steps, strict=True)])
-    )
-    return np.maximum.accumulate(
-        Walk(mean + _LOG_PRIOR_ALIKE, mean, variance).chance(-math.log(beta), SAFE_EXTRA)
-    )
+    # Until the baseline's rate is known, the half that is played need not be the one that it favours.
+    mean[: max(unseen, 0 if by_ratio else 1)] = 0.0
+    walk = Walk(np.cumsum(mean) + _LOG_PRIOR_ALIKE, np.cumsum(mean), np.cumsum(variance), np.ones_like(mean))
+    return np.asarray(np.maximum.accumulate(walk.chance(-math.log(beta), SAFE_EXTRA)))
 
 
 def _walk(
-    stretches: Sequence[Stretch], growth_of: Callable[[Stretch], Growth], horizon: float, onset: int
+    stretches: Sequence[Stretch],
+    growth_of: Callable[[Stretch], Growth],
+    horizon: float,
+    onset: int,
+    unseen: int = 0,
 ) -> Walk:
-    """The mixture over lifts and start times, with the judge's own stakes."""
-    grown = [growth_of(stretch) for stretch in stretches]
+    """The mixture over lifts and start times, with the judge's own stakes; the first `unseen` intervals are not
+    bet on."""
+    grown = [_scaled(growth_of(stretch), stretch.requests) for stretch in stretches]
     counts = [stretch.intervals for stretch in stretches]
-    steps = zip(stretches, grown, strict=True)
-    means, variances = zip(*((g.mean * s.requests, g.variance * s.requests) for s, g in steps), strict=True)
-    mean = np.repeat(np.stack(means, axis=1), counts, axis=1)
-    variance = np.repeat(np.stack(variances, axis=1), counts, axis=1).cumsum(axis=1)
+    mean, variance = (
+        np.repeat(np.stack(each, axis=1), counts, axis=1)
+        for each in ([growth.mean for growth in grown], [growth.variance for growth in grown])
+    )
+    mean[:, :unseen] = variance[:, :unseen] = 0.0
+    variance = variance.cumsum(axis=1)
     total = mean.cumsum(axis=1)
-    laid = np.logaddexp.accumulate(_log_stakes(stretches, horizon) - (total - mean), axis=1)
+    laid = np.logaddexp.accumulate(_log_stakes(stretches, horizon, unseen) - (total - mean), axis=1)
     logs = wealth.log_prior()[:, None] + laid + total
     best = np.argmax(logs, axis=0), np.arange(logs.shape[1])
     before = sum(counts[:onset])
     if before:
         total = total - total[:, before - 1, None]
         variance = variance - variance[:, before - 1, None]
-    return Walk(np.logaddexp.reduce(logs, axis=0), total[best], np.maximum(variance[best], 0.0))
+    return Walk(
+        np.logaddexp.reduce(logs, axis=0),
+        total[best],
+        np.maximum(variance[best], 0.0),
+        wealth.lifts()[best[0]],
+    )
 
 
-def _log_stakes(stretches: Sequence[Stretch], horizon: float) -> Floats:
+def _log_stakes(stretches: Sequence[Stretch], horizon: float, unseen: int) -> Floats:
     """log of what is staked before each interval."""
     logs: list[float] = []
     elapsed = 0.0
     for stretch in stretches:
         for i in range(stretch.intervals):
             amount = wealth.stake(
-                first=not logs,
+                first=len(logs) == unseen,
                 rise=0 if i else stretch.rise,
                 seconds=stretch.seconds,
                 elapsed=elapsed,
                 horizon=horizon,
             )
-            logs.append(math.log(amount) if amount > 0 else _NOTHING)
+            logs.append(math.log(amount) if amount > 0 and len(logs) >= unseen else _NOTHING)
             elapsed += stretch.seconds
     return np.asarray(logs)
+
+
+def _unseen(stretches: Sequence[Stretch]) -> int:
+    """Intervals that are over before latency is judged: its edges are chosen from the baseline's past."""
+    baseline = np.cumsum(_each(stretches, [s.requests * (1 - s.share) * _fine(s) for s in stretches]))
+    return min(int(np.searchsorted(baseline, _EDGES_AFTER)) + 1, len(baseline))
 
 
 def _error_arms(stretch: Stretch) -> Arms:

@@ -59,15 +59,17 @@ def ratio_growth(arms: Arms, null: float, alternatives: ArrayLike) -> Growth:
     )
 
 
-def difference_growth(arms: Arms, delta: float, alternatives: ArrayLike, *, harm: bool) -> Growth:
-    """Of bets that the canary's rate is one of `alternatives` and the baseline's its own.
+def difference_growth(
+    arms: Arms, delta: float, alternatives: ArrayLike, *, harm: bool, believed: float | None = None
+) -> Growth:
+    """Of bets that the canary's rate is one of `alternatives` and the baseline's is `believed` (None: its own).
 
     Against p_c <= p_b + delta with `harm`, otherwise against p_c >= p_b + delta. An alternative inside the
     null is no bet and gains nothing.
     """
     theta_c = _inside(np.atleast_1d(np.asarray(alternatives, dtype=np.float64)))
-    theta_b = np.full_like(theta_c, float(_inside(np.asarray(arms.baseline))))
-    c, b, *_ = project(arms.share, 1 - arms.share, theta_c, theta_b, np.full_like(theta_c, delta))
+    theta_b = np.full_like(theta_c, _inside(np.asarray(arms.baseline if believed is None else believed)))
+    c, b = project(arms.share, 1 - arms.share, theta_c, theta_b, np.full_like(theta_c, delta))[:2]
     grown = _growth(arms, (theta_c, theta_b), (_inside(c), _inside(b)))
     played = theta_c > theta_b + delta if harm else theta_c < theta_b + delta
     return Growth(np.where(played, grown.mean, 0.0), np.where(played, grown.variance, 0.0))

@@ -60,7 +60,7 @@ class Traffic:
 class Noticed:
     """A fault, and what becomes of it.
 
-    lift: its ratio of odds (None where the baseline has no errors); rate: the canary's error rate; harmful:
+    lift: its ratio to the baseline's rate (None where that is 0); rate: the canary's error rate; harmful:
     beyond both tolerances; chance: that it is noticed before the deadline and before the promotion; seconds:
     until then, in the mean, from the first request that it could fail (None where the chance is below 1/2);
     failed: requests failed beyond the baseline's rate, in the mean over all runs, to the deadline where it is

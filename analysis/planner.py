@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from analysis.expected import Stretch, Truth, harmful_edges, noticed, requests_to_refute, shown_safe
+from analysis.expected import Stretch, Truth, harmful_edges, intervals_to_refute, noticed, shown_safe
 from analysis.judge_config import JudgeConfig
 from analysis.plan import LIFTS, RATES, SURE, Ladder, Noticed, Plan, Promotion, Step, Traffic
 from analysis.projection import at_odds
@@ -104,11 +104,11 @@ class Planner:
         return self.ladder.shift + held + self.ladder.lag
 
     def _faults(self) -> list[tuple[float, float | None]]:
-        """Error rates of faults of the size LIFTS, with their ratio of odds; of RATES where nothing fails yet."""
-        rate = self.traffic.error_rate
-        if rate == 0:
+        """Error rates of faults of the size LIFTS; of RATES where nothing fails yet."""
+        usual = self.traffic.error_rate
+        if usual == 0:
             return [(rate, None) for rate in RATES]
-        return [(float(at_odds(lift, rate)), lift) for lift in LIFTS]
+        return [(lift * usual, lift) for lift in LIFTS if lift * usual <= _GREATEST_RATE]
 
     def _climb(self, truth: Truth) -> list[Rung]:
         """The judged steps up to the one that is not left before the deadline; it lasts until then."""
@@ -141,11 +141,11 @@ class Planner:
     def _refuted_after(self, stretches: Sequence[Stretch]) -> float:
         """Judged seconds of the last stretch until a fault that would cost the harm budget is refuted."""
         higher = [weight for weight in self.ladder.judged if weight > stretches[-1].share]
-        if not higher:
+        at_risk = self.traffic.rps * higher[0] * self.ladder.exposure if higher else 0.0
+        if at_risk <= self.ladder.harm_budget:
             return 0.0
-        at_risk = self.traffic.rps * higher[0] * self.ladder.exposure
-        excess = self.ladder.harm_budget / at_risk if at_risk > 0 else 1.0
-        return requests_to_refute(excess, stretches) / self.traffic.rps
+        intervals = intervals_to_refute(self.ladder.harm_budget / at_risk, stretches)
+        return math.inf if intervals is None else intervals * self._seconds
 
     def _looks(self, rungs: Sequence[Rung]) -> Floats:
         """When each judged interval ends, seconds from the start of the run."""
