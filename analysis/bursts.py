@@ -26,12 +26,11 @@ from typing import Final
 
 import numpy as np
 
+from analysis.errors import BadState
 from analysis.exchangeable import LIFTS, Pods, factors, keeping_difference, keeping_ratio, thinned
 from analysis.pod_table import PodCounts, PodTable
 
-AT_ONCE: Final = (
-    5  # blocks compared after one interval; the rest end an interval later: an update stays short
-)
+AT_ONCE: Final = 3  # blocks compared after an interval; others that are due wait: updates stay short
 _SHORTEST: Final = 0.25  # of burst_block
 _LONGEST: Final = 4.0
 _ENOUGH: Final = 2.0  # bad events expected per pod that end a block early
@@ -40,6 +39,7 @@ _SLACK: Final = 1e-6  # seconds
 _FIRST_STAKE: Final = 0.75
 _LATER_STAKE: Final = 0.05
 _MOST_WEALTH: Final = 1e200
+_LEAST_CASH: Final = 1e-100  # never staked
 _KEPT: Final = 0.5 ** (1 / 30)  # of the baseline's past, per block
 _PRIOR_BAD, _PRIOR_REQUESTS = 0.5, 100.0  # stand for the past while there is none
 
@@ -86,7 +86,7 @@ class Track:
 
         log_threshold: log of the evidence that condemns.
         """
-        staked = self.evidence() - self._cash(self.blocks + 1)
+        staked = max(self.evidence() - self._cash(self.blocks + 1), _LEAST_CASH)
         return self.potential + max(0.0, log_threshold - math.log(staked))
 
     def rate(self) -> float:
@@ -122,7 +122,7 @@ class Track:
     @staticmethod
     def _cash(blocks: int) -> float:
         """What is not staked yet after so many blocks."""
-        return (1 - _FIRST_STAKE) * (1 - _LATER_STAKE) ** (blocks - 1) if blocks else 1.0
+        return max((1 - _FIRST_STAKE) * (1 - _LATER_STAKE) ** (blocks - 1), _LEAST_CASH) if blocks else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +170,24 @@ class Bursts:
     def log_evidence(self) -> dict[str, float]:
         """log E by proportion."""
         return {track.name: math.log(track.evidence()) for track in self.tracks}
+
+    def check(self, where: str) -> None:
+        """Raise BadState, naming the field below `where`, if this cannot be a state: for one that was read."""
+        pods, columns = self.pods, len(self.tracks)
+        for name, rows in (("requests", pods.requests), ("bad", pods.bad)):
+            if len(rows) != len(pods.canary) + len(pods.baseline):
+                raise BadState(f"{where}.pods.{name}", len(rows), "as many rows as there are pods")
+            for i, row in enumerate(rows):
+                if len(row) != columns or min(row, default=0) < 0:
+                    raise BadState(f"{where}.pods.{name}[{i}]", row, f"{columns} counts")
+        for i, track in enumerate(self.tracks):
+            for name, wealth in (("ratio", track.ratio), ("difference", track.difference)):
+                if len(wealth) not in {0, len(LIFTS)} or min(wealth, default=0.0) < 0:
+                    raise BadState(
+                        f"{where}.tracks[{i}].{name}", wealth, f"{len(LIFTS)} numbers of at least 0"
+                    )
+            if min(track.blocks, track.bad, track.requests - track.bad) < 0:
+                raise BadState(f"{where}.tracks[{i}]", track, "one with counts that can be true")
 
     def _moved(
         self, weight: float, start: float, limits: Mapping[int, Tolerated], burst_block: float

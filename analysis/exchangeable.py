@@ -118,12 +118,11 @@ def factors(events: Floats, kept: Bools, canary_pods: int, expected: Floats) -> 
     scores = _TILTS * np.minimum(events[:, :, None], cap) * counting
     scores -= scores.max(axis=0, initial=0.0)
     tilted = np.exp(np.maximum(scores, -_DEEPEST / max(canary_pods, 1))) * counting
-    chosen, pods = kept[:canary_pods].sum(axis=0), kept.sum(axis=0)
+    chosen = kept[:canary_pods].sum(axis=0)
     bet = np.where(counting[:canary_pods], tilted[:canary_pods], 1.0).prod(axis=0)
     every = _symmetric(tilted, canary_pods)[chosen, ..., np.arange(len(chosen))]
-    with np.errstate(invalid="ignore", divide="ignore"):  # where no pods count
-        found = binom(pods, chosen) * (bet / np.moveaxis(every, 0, -1)).mean(axis=0)
-    return np.where((chosen > 0) & (pods > chosen), found, 1.0)
+    found: Floats = binom(kept.sum(axis=0), chosen) * (bet / np.moveaxis(every, 0, -1)).mean(axis=0)
+    return found
 
 
 def least_blocks(canary_pods: int, baseline_pods: int, alpha: float) -> int | None:
@@ -140,8 +139,8 @@ def _fair_sized(requests: Floats) -> Bools:
     pods, proportions = requests.shape
     if not pods:
         return np.zeros(requests.shape, dtype=bool)
-    present = np.count_nonzero(requests, axis=0)
-    middle = pods - 1 - (np.maximum(present, 1) - 1) // 2  # of two the larger
+    present = (requests > 0).sum(axis=0)
+    middle = np.minimum(pods - 1, pods - (present + 1) // 2)  # of two the larger
     median = np.sort(requests, axis=0)[middle, np.arange(proportions)]
     fair: Bools = 2 * requests >= np.maximum(median, 1.0)
     return fair

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from scipy.stats import beta
 
 from analysis import bursts, codec
 from analysis.bursts import Bursts, Tolerated
+from analysis.errors import BadState
 from analysis.pod_table import MOST_BASELINE_PODS, MOST_CANARY_PODS, PodCounts
 
 Arm = Mapping[str, PodCounts]
@@ -106,11 +107,12 @@ class TestBlocks:
         assert first == {"few": 16, "some": 4, "many": 1}  # intervals of 15 seconds
 
     def test_only_so_many_end_at_once(self) -> None:
+        """The first go first, the others an interval later."""
         pods = {"c": ((1000,) * 9, (300,) * 9)}, {"b": ((1000,) * 9, (300,) * 9)}
-        state = step(Bursts(), *pods, start=0, tolerated=EDGES)
-        assert [track.blocks for track in state.tracks] == [1] * bursts.AT_ONCE + [0] * (9 - bursts.AT_ONCE)
-        state = step(state, *pods, start=15, tolerated=EDGES)
-        assert [track.blocks for track in state.tracks] == [1] * 9
+        state = Bursts()
+        for ended in (3, 6, 9):
+            state = step(state, *pods, start=5.0 * ended, tolerated=EDGES)
+            assert [track.blocks for track in state.tracks] == [1] * ended + [0] * (9 - ended)
 
     def test_a_rise_of_the_weight_compares_what_there_is(self) -> None:
         quiet = arm("c", 20, 9), arm("b", 20, 0, 0, 0, 0, 0, 0)
@@ -149,6 +151,13 @@ class TestEvidence:
         states = played([GOOD] * 120 + [BAD] * 60)
         assert states[119].log_evidence()["errors"] < 0
         assert states[-1].log_evidence()["errors"] > math.log(100)
+
+    def test_a_run_of_any_length_has_evidence(self) -> None:
+        state = played([GOOD])[-1]
+        state = replace(state, tracks=(replace(state.tracks[0], blocks=10**6, ratio=(0.0,) * 5),))
+        assert -300 < state.log_evidence()["errors"] < 0
+        assert math.isfinite(state.tracks[0].potential_needed(math.log(100)))
+        assert step(state, *BAD, start=100).tracks[0].blocks == 10**6 + 1
 
     def test_both_tolerances_must_be_exceeded(self) -> None:
         pods = arm("c", 1000, 40, 50), arm("b", 1000, 5, 4, 6, 5, 5, 5)
@@ -236,6 +245,26 @@ class TestState:
             assert len(state.pods.canary) <= MOST_CANARY_PODS
             assert len(state.pods.baseline) <= MOST_BASELINE_PODS
         assert 2000 < largest < 5 * 1024
+
+    @pytest.mark.parametrize(
+        ("field", "garble"),
+        [
+            ("bursts.pods.requests", lambda s: replace(s, pods=replace(s.pods, requests=s.pods.requests[1:]))),
+            ("bursts.pods.bad[0]", lambda s: replace(s, pods=replace(s.pods, bad=((), *s.pods.bad[1:])))),
+            ("bursts.pods.bad[1]", lambda s: replace(s, pods=replace(s.pods, bad=((0,), (-1,), *s.pods.bad[2:])))),
+            ("bursts.tracks[0].ratio", lambda s: replace(s, tracks=(replace(s.tracks[0], ratio=(1.0, 2.0)),))),
+            ("bursts.tracks[0].difference", lambda s: replace(s, tracks=(replace(s.tracks[0], difference=(-1.0,) * 5),))),
+            ("bursts.tracks[0]", lambda s: replace(s, tracks=(replace(s.tracks[0], blocks=-1),))),
+            ("bursts.tracks[0]", lambda s: replace(s, tracks=(replace(s.tracks[0], bad=1e9),))),
+        ],
+    )  # fmt: skip
+    def test_garbage_is_named(self, field: str, garble: Callable[[Bursts], Bursts]) -> None:
+        state = step(played([BAD] * 6)[-1], *BAD, start=150, seconds=5)
+        assert state.pods.requests
+        state.check("bursts")
+        with pytest.raises(BadState) as caught:
+            garble(state).check("bursts")
+        assert caught.value.field == field
 
     def test_pods_without_names_prove_nothing(self) -> None:
         unknown: Arm = {"": one(1000, 500)}
