@@ -15,7 +15,7 @@ from analysis.arena.cells import clopper_pearson
 from analysis.arena.chart import Mark, Rule, Scale, axis, bar, strip, swatch
 from analysis.arena.judges import NAMES
 from analysis.arena.scenario import Scenario
-from analysis.arena.truth import harm_floor
+from analysis.arena.truth import harm_floor, is_covered
 from analysis.arena.words import counted, limits, median_minutes, percent, short, span, spans, times
 
 Cell = dict[str, Any]
@@ -36,6 +36,8 @@ _TIME: Final = Scale(
     20, 7200, ((0, "0"), (30, "30 s"), (120, "2 min"), (600, "10"), (1800, "30"), (7200, "2 h")), never=0.13
 )
 
+_BOUND: Final = Rule(_ALPHA, "bound", "1 %: the bound that canaryd states")
+
 _SHOWN_AT_ONCE: Final = 120  # cells; a longer table waits to be opened
 
 _KINDS: Final = (
@@ -48,8 +50,9 @@ _KINDS: Final = (
 def page(cells: Sequence[Cell]) -> str:
     """A whole HTML document. cells: as `summarise` makes them, of any judges and scenarios."""
     judges = [name for name in NAMES if any(cell["judge"] == name for cell in cells)]
-    unequal = [cell for cell in cells if cell["params"]["pod_sigma"]]
-    usual = [cell for cell in cells if not cell["params"]["pod_sigma"]]
+    config = JudgeConfig()
+    usual = [cell for cell in cells if is_covered(Scenario.from_json(cell["params"]), config)]
+    beyond = [cell for cell in cells if cell not in usual]
     body = [
         _opening(usual, judges),
         _legend(judges),
@@ -58,7 +61,7 @@ def page(cells: Sequence[Cell]) -> str:
         _harm(usual, judges),
         _detection(usual, judges),
         _promotion(usual, judges),
-        _unequal_pods(unequal, judges),
+        _beyond(beyond, judges),
         _numbers(cells),
         _closing(),
     ]
@@ -137,19 +140,21 @@ def _shared(share: float | None, judge: str) -> str:
 
 
 def _false_rollbacks(cells: Sequence[Cell], judges: Sequence[str]) -> str:
-    def mark(cell: Cell) -> Mark:
-        rate, low, high = cell["false_rollback"]
-        tip = f"{cell['judge']}: {percent(rate)} of {cell['runs']:,}, {percent(low)} to {percent(high)}"
-        return Mark(cell["judge"], rate, tip, low, high)
-
-    rules = [Rule(_ALPHA, "bound", "1 %: the bound that canaryd states")]
     return _section(
         "Good releases rolled back",
         "Nothing is wrong with these releases: the canary fails and answers like the baseline, or differs by less than "
         "the tolerance. The dashed line is the bound that canaryd states, 1 %, however often it looks. Lines are "
         "exact 95 % limits.",
-        _rows([c for c in cells if c["harmless"]], judges, _RATE, mark, rules=lambda _: rules),
+        _rows(
+            [c for c in cells if c["harmless"]], judges, _RATE, _false_rollback_mark, rules=lambda _: [_BOUND]
+        ),
     )
+
+
+def _false_rollback_mark(cell: Cell) -> Mark:
+    rate, low, high = cell["false_rollback"]
+    tip = f"{cell['judge']}: {percent(rate)} of {cell['runs']:,}, {percent(low)} to {percent(high)}"
+    return Mark(cell["judge"], rate, tip, low, high)
 
 
 def _harm(cells: Sequence[Cell], judges: Sequence[str]) -> str:
@@ -208,25 +213,26 @@ def _promotion(cells: Sequence[Cell], judges: Sequence[str]) -> str:
     )
 
 
-def _unequal_pods(cells: Sequence[Cell], judges: Sequence[str]) -> str:
+def _beyond(cells: Sequence[Cell], judges: Sequence[str]) -> str:
+    """Harmless releases that canaryd's bound does not cover."""
     chosen = [cell for cell in cells if cell["harmless"]]
     if not chosen:
         return ""
 
-    def mark(cell: Cell) -> Mark:
-        rate, low, high = cell["false_rollback"]
-        return Mark(cell["judge"], rate, f"{cell['judge']}: {percent(rate)} of {cell['runs']:,}", low, high)
-
-    def needed(scenario: str) -> str:
+    def note(scenario: str) -> str:
         params = next(cell["params"] for cell in chosen if cell["scenario"] == scenario)
+        if not params["pod_sigma"]:
+            return ""
         ratio = params["harm_ratio_needed"]
         return "no ratio would do" if ratio is None else f"needs a tolerated ratio of {ratio:.2f}"
 
     return _section(
-        "Pods that differ for good",
-        "Each pod has an error rate of its own, for as long as it lives. No waiting cures that: the canary's pods may be the "
-        "bad draw. What helps is a tolerance as wide as the pods are apart; it is named with each.",
-        _rows(chosen, judges, _RATE, mark, rules=lambda _: [Rule(_ALPHA, "bound")], note=needed, kinds=False),
+        "Good releases that no bound covers",
+        "Bursts cannot be told from a fault where pods are not told apart, or where they last longer than the judge was told "
+        "to expect. And pods may differ for good, each with an error rate of its own: no waiting cures that, since the "
+        "canary may have drawn the worst. What helps is a tolerance as wide as the pods are apart; it is named with "
+        "each.",
+        _rows(chosen, judges, _RATE, _false_rollback_mark, rules=lambda _: [_BOUND], note=note, kinds=False),
     )
 
 

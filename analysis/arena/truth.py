@@ -53,6 +53,14 @@ def is_harmful(scenario: Scenario, config: JudgeConfig) -> bool:
     return errors_harmful(scenario, config) or latency_harmful(scenario, config)
 
 
+def is_covered(scenario: Scenario, config: JudgeConfig) -> bool:
+    """Whether the judge's bound on false rollbacks is claimed: not for pods that differ for good, nor for bursts that
+    are longer than a block, or where pods are not told apart."""
+    bursts = scenario.burst_gap > 0 or scenario.icc > 0
+    longest = scenario.burst_seconds[1] if scenario.burst_gap else 0.0
+    return not scenario.pod_sigma and (not bursts or (scenario.pods_known and longest <= config.burst_block))
+
+
 def errors_harmful(scenario: Scenario, config: JudgeConfig) -> bool:
     """Whether both the odds ratio and the difference of error rates exceed the harm pair."""
     baseline, canary = scenario.base_rate, scenario.base_rate * scenario.lift

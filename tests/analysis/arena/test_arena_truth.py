@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from analysis.arena.truth import (
     binary_divergence,
     harm_floor,
     harm_nulls,
+    is_covered,
     is_harmful,
     is_unsafe,
     nearest,
@@ -110,3 +112,20 @@ def test_the_ratio_that_unequal_pods_need() -> None:
     expected = math.exp(3.36493 * 0.5 * math.sqrt(1 / 2 + 1 / 6))  # Student, 5 degrees of freedom, 99 %
     assert pod_ratio_needed(0.5, 2, 6, 0.01) == pytest.approx(expected, rel=1e-5)
     assert pod_ratio_needed(0.5, 2, 1, 0.01) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("kind", "covered"),
+    [
+        ({}, True),
+        ({"pod_sigma": 0.1}, False),
+        ({"pods_known": False}, True),
+        ({"burst_gap": 600.0, "burst_seconds": (60.0, 60.0)}, True),
+        ({"burst_gap": 600.0, "burst_seconds": (60.0, 61.0)}, False),
+        ({"burst_gap": 600.0, "pods_known": False}, False),
+        ({"icc": 0.001}, True),
+        ({"icc": 0.001, "pods_known": False}, False),
+    ],
+)
+def test_what_the_bound_covers(kind: dict[str, Any], covered: bool) -> None:
+    assert is_covered(Scenario(**kind), CONFIG) == covered
