@@ -25,7 +25,7 @@ def tournament(cells: Sequence[Cell], seed: int, workers: int) -> Iterator[tuple
             yield cell, play_runs(cell, seed, 0, cell.runs)
         return
     with (
-        _one_thread_each(),
+        one_thread_each(),
         ProcessPoolExecutor(
             workers, multiprocessing.get_context("spawn"), initializer=_leave_interrupts_to_the_parent
         ) as pool,
@@ -71,7 +71,7 @@ def _leave_interrupts_to_the_parent() -> None:
 
 
 @contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
     """A worker is a fresh interpreter, which reads these when it loads numpy."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
