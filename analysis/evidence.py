@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis import confidence, safety
+from analysis.alarm import log_bursts
 from analysis.judge_config import LATENCY, JudgeConfig
 from analysis.metrics import Metric, Metrics, metrics
 from analysis.proportion import Proportions
@@ -49,11 +50,12 @@ class Harm:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """metrics by name; harm: tier A; safe: every metric is; requests_needed: the largest of the metrics'
+    """metrics by name; harm: tier A; log_bursts: tier B; safe: every metric is; requests_needed: the largest of the metrics'
     (None: out of reach)."""
 
     metrics: Mapping[str, MetricEvidence]
     harm: Harm
+    log_bursts: float
     safe: bool
     requests_needed: int | None
 
@@ -70,9 +72,9 @@ def all_metrics(state: JudgeState, config: JudgeConfig) -> Metrics:
 
 def harm(rows: Proportions, known: Metrics, alpha: float) -> Harm:
     """Tier A's evidence against "no metric is worse than it may be"."""
-    odds = rows.log_harm()
+    odds = rows.log_harm(known.layout)
     decisive = odds.copy()
-    decisive[: len(rows.difference)] = rows.log_boosted()
+    decisive[: len(rows.difference)] = rows.log_boosted(known.layout)
     logs = tuple(_averaged(decisive, metric.accusing) for metric in known.metrics)
     plain = tuple(_averaged(odds, metric.accusing) for metric in known.metrics)
     total = _weighted(known, logs)
@@ -87,6 +89,20 @@ def harm(rows: Proportions, known: Metrics, alpha: float) -> Harm:
         refuted=total >= -math.log(alpha) - _ROUNDING,
         leading=max(range(len(parts)), key=parts.__getitem__),
     )
+
+
+def bursts(state: JudgeState, config: JudgeConfig) -> tuple[float, tuple[float, ...]]:
+    """Tier B's evidence of harm, in logs: the sum by shares, and each metric's."""
+    known = all_metrics(state, config)
+    logs = log_bursts(state.bursts, known)
+    return _weighted(known, logs), logs
+
+
+def tempered(state: JudgeState, config: JudgeConfig) -> float:
+    """Tier A's evidence of harm, tempered: log of the sum by shares."""
+    known = all_metrics(state, config)
+    rows = state.rows.log_tempered(known.layout)
+    return _weighted(known, tuple(_averaged(rows, metric.accusing) for metric in known.metrics))
 
 
 def _averaged(logs: Floats, rows: tuple[int, ...]) -> float:
@@ -112,8 +128,9 @@ def weigh(state: JudgeState, config: JudgeConfig) -> Evidence:
     """What the state says about every metric that is judged."""
     known = all_metrics(state, config)
     against = harm(state.rows, known, config.alpha)
+    total_bursts, burst_logs = bursts(state, config)
     shown = {
-        metric.name: _shown(metric, i, state, config, against)
+        metric.name: _shown(metric, i, state, config, against, burst_logs)
         for i, metric in enumerate(known.metrics)
         if metric.name != LATENCY or state.latency.edges or config.slow_edges
     }
@@ -121,6 +138,7 @@ def weigh(state: JudgeState, config: JudgeConfig) -> Evidence:
     return Evidence(
         shown,
         against,
+        total_bursts,
         safe=all_safe(state, config),
         requests_needed=None if None in needed else max(n for n in needed if n is not None),
     )
@@ -149,7 +167,12 @@ def _row_to_show(metric: Metric, state: JudgeState, against: Harm) -> int | None
 
 
 def _shown(
-    metric: Metric, place: int, state: JudgeState, config: JudgeConfig, against: Harm
+    metric: Metric,
+    place: int,
+    state: JudgeState,
+    config: JudgeConfig,
+    against: Harm,
+    burst_logs: tuple[float, ...],
 ) -> MetricEvidence:
     rows, row = state.rows, _row_to_show(metric, state, against)
     log_safe = _log_safe(metric, rows)
@@ -186,6 +209,7 @@ def _shown(
         difference=None if None in rates else rates[0] - rates[1],  # type: ignore[operator]
         difference_low=difference_limits[0],
         difference_high=difference_limits[1],
+        evidence_bursts=e_value(burst_logs[place]),
     )
 
 

@@ -30,6 +30,7 @@ from analysis.projection import at_odds
 Floats = NDArray[np.float64]
 
 _GREATEST_PROPORTION: Final = 0.95  # of a bet on a difference
+_MANY: Final = 2
 _LEAST_TERM: Final = -700.0
 
 
@@ -76,9 +77,10 @@ def difference_alternatives(theta_b: float, harm_delta: float) -> Floats:
 def guarded(
     log_evidence: float, *, alpha: float, bad_events: float, intervals: int, least: tuple[int, int]
 ) -> bool:
-    """The guard: enough bad events in the canary, and enough intervals or overwhelming (unboosted) evidence.
+    """The guard: enough bad events in the canary, and enough intervals unless one says more than enough.
 
-    least: (min_bad_events, min_intervals). It only ever delays a rollback, so the bound alpha holds.
+    least: (min_bad_events, min_intervals). One interval says enough by (unboosted) evidence of 1/alpha^2, or by
+    twice the least bad events. The guard only ever delays a rollback, so the bound alpha holds.
     """
-    overwhelming = log_evidence >= -2 * math.log(alpha)
+    overwhelming = log_evidence >= -2 * math.log(alpha) or bad_events >= _MANY * least[0]
     return bad_events >= least[0] and (intervals >= least[1] or overwhelming)

@@ -9,14 +9,15 @@ from typing import Final
 
 import numpy as np
 
-from analysis import harm, sentences, wealth
+from analysis import alarm, harm, sentences, wealth
 from analysis.counts import Arms, Interval, Totals, pooled
 from analysis.errors import BadCounts
-from analysis.evidence import Harm, all_metrics, all_safe, e_value, weigh
+from analysis.evidence import Harm, all_metrics, all_safe, e_value, tempered, weigh
+from analysis.evidence import bursts as burst_evidence
 from analysis.evidence import harm as harm_evidence
 from analysis.judge_config import LATENCY, JudgeConfig
 from analysis.latency import Latency
-from analysis.metrics import Metric, metrics
+from analysis.metrics import metrics
 from analysis.proportion import Proportions, Span
 from analysis.state import Failing, JudgeState, Skipped, start
 from analysis.verdict import Decision, Verdict
@@ -59,21 +60,25 @@ class Judge:
         stakes = self._stakes(state, seconds, rise=state.rises + 1 if rose else 0)
         span = Span(seconds, stakes, self.config.burst_block or _BLOCK)
         rows = state.rows.after(cells, span, known.layout)
+        blocks = state.bursts
+        if self.config.burst_block:
+            blocks = alarm.blocks_after(blocks, interval, state.latency, known, self.config)
         latency, rows = self._latency(state.latency, rows, interval.edges, baseline)
         after = replace(
             state,
             intervals=state.intervals + both,
             judged_seconds=state.judged_seconds + (seconds if both else 0.0),
-            end=interval.end,
+            end=float(interval.end),
             weight=interval.weight,
             rises=state.rises + rose,
             absent=absent,
             rows=rows,
             latency=latency,
+            bursts=blocks,
         )
         if self.config.thresholds:
             after = self._checked(after, interval.values)
-        return self._remembering_proof(after)
+        return self._weighed(after)
 
     def skip(self, state: JudgeState, reason: str) -> JudgeState:
         """The state after an interval that was quarantined for that reason: counted, not judged."""
@@ -89,6 +94,8 @@ class Judge:
         """The decision of `verdict` alone, at a fraction of its time."""
         if state.proved or state.exceeded:
             return "rollback"
+        if state.alarm is not None:
+            return "inconclusive" if deadline_passed else "retreat"
         if state.judged_seconds >= self.config.min_judged and all_safe(state, self.config):
             evidence = harm_evidence(state.rows, all_metrics(state, self.config), self.config.alpha)
             if evidence.total < -math.log(self.config.alpha) / 2:
@@ -110,6 +117,8 @@ class Judge:
             requests_needed=evidence.requests_needed,
             judged_seconds=state.judged_seconds,
             intervals=state.intervals,
+            evidence_bursts=e_value(evidence.log_bursts),
+            certified=self._certified(state),
             skipped={one.reason: one.intervals for one in state.skipped},
         )
 
@@ -179,19 +188,45 @@ class Judge:
                 exceeded = exceeded or threshold.name
         return replace(state, failing=tuple(before.values()), exceeded=exceeded)
 
-    def _remembering_proof(self, state: JudgeState) -> JudgeState:
-        """Ville's inequality bounds the chance that the evidence **ever** gets there: proved stays proved."""
+    def _certified(self, state: JudgeState) -> bool:
+        return self.config.burst_block > 0 and state.bursts.pods_known
+
+    def _weighed(self, state: JudgeState) -> JudgeState:
+        """With what the evidence says remembered: an alarm, that it is cleared, or proof.
+
+        Ville's inequality bounds the chance that the evidence **ever** gets there: proved stays proved.
+        """
         if state.proved:
             return state
-        known = all_metrics(state, self.config)
-        evidence = harm_evidence(state.rows, known, self.config.alpha)
-        metric = known.metrics[evidence.leading]
-        if not evidence.refuted or not self._guarded(state, evidence, metric):
-            return state
-        return replace(state, proved=metric.name, proved_log_evidence=evidence.total)
+        config, known = self.config, all_metrics(state, self.config)
+        evidence = harm_evidence(state.rows, known, config.alpha)
+        metric, threshold = known.metrics[evidence.leading], -math.log(config.alpha)
+        if config.burst_block:
+            total, each = burst_evidence(state, config)
+            if total >= threshold:
+                parts = [log + math.log(m.share) for log, m in zip(each, known.metrics, strict=True)]
+                return _proved(state, known.metrics[parts.index(max(parts))].name, total)
+        row = max(metric.accusing, key=lambda at: float(evidence.rows[at]), default=0)
+        if not evidence.refuted or not self._guarded(state, evidence, row):
+            return self._relieved(state)
+        if not config.burst_block or (config.condemn_at_once and evidence.total_odds >= 3 * threshold):
+            return _proved(state, metric.name, max(threshold, evidence.total_odds))
+        if not state.bursts.pods_known and tempered(state, config) >= threshold:
+            return _proved(state, metric.name, tempered(state, config))
+        if state.alarm is not None:
+            return self._relieved(state)
+        found = alarm.raised(metric, row, evidence.total, state.rows, state.bursts, config)
+        return replace(state, alarm=found)
 
-    def _guarded(self, state: JudgeState, evidence: Harm, metric: Metric) -> bool:
-        row = max(metric.accusing, key=lambda at: float(evidence.rows[at]))
+    def _relieved(self, state: JudgeState) -> JudgeState:
+        """With the alarm taken back if it is cleared, and tier A afresh."""
+        if state.alarm is None or state.cleared >= alarm.MOST_CLEARED:
+            return state
+        if not alarm.is_cleared(state.alarm, state.rows, state.bursts, self.config):
+            return state
+        return replace(state, alarm=None, cleared=state.cleared + 1, rows=state.rows.afresh())
+
+    def _guarded(self, state: JudgeState, evidence: Harm, row: int) -> bool:
         return harm.guarded(
             evidence.total_odds,
             alpha=self.config.alpha,
@@ -199,3 +234,7 @@ class Judge:
             intervals=state.intervals,
             least=(self.config.min_bad_events, self.config.min_intervals),
         )
+
+
+def _proved(state: JudgeState, metric: str, log_evidence: float) -> JudgeState:
+    return replace(state, proved=metric, proved_log_evidence=log_evidence)

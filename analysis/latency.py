@@ -74,16 +74,18 @@ class Latency:
         recent = np.array([[0.0, 0.0, slower[edge.index], requests] for edge in judged])
         return Latency(edges, (), judged), recent
 
+    def slower(self, buckets: tuple[int, ...]) -> list[int]:
+        """How many requests are slower than each judged edge; zeros without a histogram."""
+        if not buckets:
+            return [0] * len(self.judged)
+        above = list(itertools.accumulate(reversed(buckets)))
+        return [above[len(self.edges) - 1 - edge.index] for edge in self.judged]
+
     def cells(self, canary: tuple[int, ...], baseline: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
         """Bad events and requests of both arms at every judged edge, from their buckets (none: zeros)."""
-        slower = [list(itertools.accumulate(reversed(arm))) or [0] for arm in (canary, baseline)]
-        n_c, n_b = slower[0][-1], slower[1][-1]
-        cells = []
-        for edge in self.judged:
-            above = len(self.edges) - 1 - edge.index
-            x_c, x_b = (arm[above] if len(arm) > 1 else 0 for arm in slower)
-            cells.append((x_c, n_c, x_b, n_b))
-        return cells
+        n_c, n_b = sum(canary), sum(baseline)
+        pairs = zip(self.slower(canary), self.slower(baseline), strict=True)
+        return [(x_c, n_c, x_b, n_b) for x_c, x_b in pairs]
 
 
 def _slow_indices(edges: tuple[float, ...], rates: list[float], named: tuple[float, ...]) -> set[int]:

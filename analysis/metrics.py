@@ -11,7 +11,7 @@ from analysis.judge_config import ERRORS, LATENCY, JudgeConfig
 from analysis.latency import Edge
 from analysis.proportion import Layout, Tolerance, layout
 
-RESERVE: Final = 0.2  # what is left of the share of a metric that the first judged interval did not bring
+RESERVE: Final = 0.15  # what is left of the share of a metric that the first judged interval did not bring
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from analysis import confidence, harm, projection, safety, wealth
+from analysis import confidence, harm, projection, safety, tempering, wealth
 from analysis.arrays import Arrays, frozen
 from analysis.confidence import BELOW, EXCESS_GRID
 from analysis.hypergeometric import OddsGrid
@@ -23,8 +23,8 @@ from analysis.hypergeometric import OddsGrid
 Floats = NDArray[np.float64]
 
 _HALF_LIFE: Final = 1800.0  # seconds: what a bet takes for the present rate follows the day, not noise
-_PRIOR_REQUESTS: Final = 50.0
-_PRIOR_BAD: Final = 0.5
+_PRIOR_REQUESTS: Final = 100.0
+_PRIOR_BAD: Final = 0.2
 _TINY: Final = 1e-300
 _SHRINK: Final = 20.0  # requests at the baseline's rate that a young canary's rate is shrunk by
 
@@ -78,6 +78,7 @@ class Layout:
         self.safe_ratio = np.array([one.safe_ratio for one in tolerances])
         self.safe_delta = np.array([one.safe_delta for one in tolerances])
         self.decides = np.array([one.decides for one in tolerances])
+        self.delta_binds = np.array([bool(one.harm_delta) for one in tolerances])
         self.has_delta = np.array([one.harm_delta is not None for one in tolerances])
 
 
@@ -92,27 +93,32 @@ class Proportions(Arrays):
     """Read-only arrays, one row for each proportion; the last two only for rows with a harm_delta.
 
     tally (rows, 6): bad events and requests of the canary, of the baseline, and the two sums whose quotient
-    is the Mantel-Haenszel ratio of odds; recent (rows, 4): the first four with a half-life of half an hour,
-    which bets on the next interval are made of; blocks (rows, 4): how bad the baseline was in its worst block
-    (the greatest lower 95 % limit of a block's rate, Clopper and Pearson 1934, so that chance alone does not
-    raise it much), then seconds, bad events and requests of the block under way; money (rows, 3): what is not
-    yet staked, log of the ratio's boosted wealth, log of the wealth against "unsafe"; ratio (rows, lifts):
-    log wealth; odds (rows, ODDS): log likelihoods; safety (rows, 2 x alternatives): log likelihood ratios of
-    the ratio's half, then the difference's; difference (paired rows, lifts): log wealth; excess (paired rows,
-    2 x points): log e-values against "at most" and "at least" each point of EXCESS_GRID more.
+    is the Mantel-Haenszel ratio of odds
+    recent (rows, 4): the first four with a half-life of half an hour, which bets are made of
+    blocks (rows, 4): how bad the baseline was in its worst block (the greatest lower 95 % limit of a block's
+    rate, Clopper and Pearson 1934, so that chance alone does not raise it much), then seconds, bad events and
+    requests of the block under way
+    money (rows, 5): what is not yet staked, then logs: of the ratio's boosted wealth, of the wealth against
+    "unsafe", of the ratio's and of the difference's e-value
+    tempering (rows, 4): see tempering.py
+    ratio (rows, lifts): log wealth; odds (rows, ODDS): log likelihoods
+    safety (rows, 2 x alternatives): log likelihood ratios of the ratio's half, then the difference's
+    difference (paired rows, lifts): log wealth
+    excess (paired rows, 2 x points): log e-values against "at most" and "at least" each point of EXCESS_GRID
     """
 
     tally: Floats
     recent: Floats
     blocks: Floats
     money: Floats
+    tempering: Floats
     ratio: Floats
     odds: Floats
     safety: Floats
     difference: Floats
     excess: Floats
 
-    WIDTHS = (6, 4, 4, 3, _LIFTS, ODDS, 2 * _ALIKE, _LIFTS, 2 * len(EXCESS_GRID))
+    WIDTHS = (6, 4, 4, 5, tempering.WIDTH, _LIFTS, ODDS, 2 * _ALIKE, _LIFTS, 2 * len(EXCESS_GRID))
     PAIRED = ("difference", "excess")
 
     @classmethod
@@ -136,11 +142,12 @@ class Proportions(Arrays):
     def afresh(self) -> Proportions:
         """With all wealth against "no harm" back at its start, and all else as it was."""
         new = Proportions.start(len(self.tally), len(self.difference))
-        money = np.column_stack((new.money[:, :2], self.money[:, 2]))
+        money = new.money.copy()
+        money[:, 2] = self.money[:, 2]
         return self.replaced(money=frozen(money), ratio=new.ratio, difference=new.difference)
 
     def baseline_rate(self, row: int) -> float:
-        """Inside (0, 1): smoothed by half a bad event in fifty requests."""
+        """Inside (0, 1): smoothed by a fifth of a bad event in a hundred requests."""
         return float((self.recent[row, 2] + _PRIOR_BAD) / (self.recent[row, 3] + _PRIOR_REQUESTS))
 
     def canary_rate(self, row: int) -> float:
@@ -153,27 +160,42 @@ class Proportions(Arrays):
         above, below = self.tally[row, 4:6]
         return float(above / below) if below > 0 else None
 
+    def lifted(self, row: int) -> int:
+        """The column of `odds` of the lift on which most wealth lies."""
+        return 1 + int(np.argmax(wealth.log_prior() + self.ratio[row]))
+
+    def log_milder(self, row: int, column: int) -> float:
+        """How much likelier (log) all that was seen is under the edge of harm than under the odds of a column."""
+        return float(self.odds[row, 0] - self.odds[row, column])
+
     def excess_upper(self, row: int) -> float:
         """Upper 95 % limit of a paired row's excess rate."""
         return confidence.excess_upper(self.excess[row].reshape(2, -1))
 
     def log_ratio(self) -> Floats:
         """log of each row's e-value against "the ratio of odds was tolerable throughout"."""
-        return _log_values(self.ratio, self.money[:, 0])
+        return self.money[:, 3]
 
     def log_difference(self) -> Floats:
         """log of each paired row's e-value against "the difference was tolerable throughout"."""
-        return _log_values(self.difference, self.money[: len(self.difference), 0])
+        return self.money[: len(self.difference), 4]
 
-    def log_harm(self) -> Floats:
-        """log of each row's e-value against "the ratio or the difference was tolerable throughout"."""
-        logs, paired = self.log_ratio(), len(self.difference)
-        logs[:paired] = np.minimum(logs[:paired], self.log_difference())
-        return logs
+    def log_harm(self, layout: Layout) -> Floats:
+        """log of each row's e-value against "the ratio or the difference was tolerable throughout".
 
-    def log_boosted(self) -> Floats:
+        Where no difference is tolerated, one that is tolerable leaves the ratio tolerable as well.
+        """
+        return np.where(layout.delta_binds, np.minimum(self.money[:, 3], self.money[:, 4]), self.money[:, 3])
+
+    def log_boosted(self, layout: Layout) -> Floats:
         """As `log_harm`, of paired rows and with boosting: held against the threshold, and not read as odds."""
-        return np.minimum(self.money[: len(self.difference), 1], self.log_difference())
+        boosted, difference = self.money[: layout.paired, 1], self.log_difference()
+        return np.where(layout.delta_binds[: layout.paired], np.minimum(boosted, difference), boosted)
+
+    def log_tempered(self, layout: Layout) -> Floats:
+        """As `log_harm`, tempered (tempering.py): for errors that may come in bursts, of pods that nobody knows."""
+        ratio, difference = self.tempering[:, 0], self.tempering[:, 1]
+        return np.where(layout.delta_binds, np.minimum(ratio, difference), ratio)
 
     def after(self, cells: Floats, span: Span, layout: Layout) -> Proportions:
         """After one interval; a row with an empty arm is counted and proves nothing.
@@ -212,12 +234,17 @@ class Proportions(Arrays):
                     harm_ratio=layout.tolerances[row].harm_ratio,
                     log_cap=layout.tolerances[row].log_cap,
                 )
+        ratio = laid + factors
+        money[:, 3] = _log_values(ratio, money[:, 0])
+        money[: layout.paired, 4] = _log_values(difference, money[: layout.paired, 0])
+        tally = self.tally + _tallied(cells)
         return Proportions(
-            frozen(self.tally + _tallied(cells)),
+            frozen(tally),
             frozen(0.5 ** (span.seconds / _HALF_LIFE) * self.recent + cells),
             frozen(self._next_blocks(cells, span)),
             frozen(money),
-            frozen(laid + factors),
+            frozen(tempering.after(self.tempering, self.tally, cells, money[:, 3:5] - self.money[:, 3:5])),
+            frozen(ratio),
             frozen(self.odds + logs),
             frozen(safe),
             frozen(difference),

@@ -6,8 +6,8 @@ import math
 from typing import Final
 
 from analysis.evidence import Evidence, e_value
-from analysis.judge_config import JudgeConfig
-from analysis.state import ERRORS, LATENCY, JudgeState
+from analysis.judge_config import ERRORS, LATENCY, JudgeConfig
+from analysis.state import JudgeState
 from analysis.verdict import Decision, MetricEvidence
 
 _REASONS: Final[dict[Decision, str]] = {
@@ -15,38 +15,68 @@ _REASONS: Final[dict[Decision, str]] = {
     "continue": "CollectingEvidence",
     "inconclusive": "Inconclusive",
 }
-_REGRESSIONS: Final = {ERRORS: "ErrorRateRegression", LATENCY: "LatencyRegression"}
+_MOST: Final = 1e15
+_KINDS: Final = {ERRORS: "ErrorRate", LATENCY: "Latency"}
 
 
 def reason(decision: Decision, state: JudgeState) -> str:
     """One CamelCase word."""
-    if decision in _REASONS:
-        return _REASONS[decision]
-    return regression(state.proved) if state.proved else "ThresholdExceeded"
+    if decision == "retreat" and state.alarm is not None:
+        return f"{_KINDS.get(state.alarm.metric, 'Metric')}Alarm"
+    if decision == "rollback":
+        return regression(state.proved) if state.proved else "ThresholdExceeded"
+    return _REASONS[decision]
 
 
 def regression(metric: str) -> str:
     """The reason of a rollback for that metric."""
-    return _REGRESSIONS.get(metric, "MetricRegression")
+    return f"{_KINDS.get(metric, 'Metric')}Regression"
 
 
 def because(decision: Decision, state: JudgeState, evidence: Evidence, config: JudgeConfig) -> str:
     """One sentence with the numbers."""
     if decision == "rollback":
-        return _rollback(state, evidence, config)
+        return _rollback(state, evidence, config) if state.proved else _exceeded(state, config)
+    if decision == "retreat":
+        return _retreat(state, evidence, config)
     if decision == "promote":
         return _promote(state, evidence)
     return _waiting(decision, state, evidence, config)
 
 
 def _rollback(state: JudgeState, evidence: Evidence, config: JudgeConfig) -> str:
-    metric = evidence.metrics[state.proved]
-    lowest = f", at least {number(metric.ratio_low)}" if metric.ratio_low and metric.ratio_low > 1 else ""
-    odds = f": {number(metric.ratio)} times the odds{lowest}" if metric.ratio is not None else ""
+    chance = thousands(math.floor(min(e_value(state.proved_log_evidence) * (1 + 1e-9), _MOST)))
     return (
-        f"{_comparison(metric)}{odds}; the evidence of harm reached "
-        f"{number(e_value(state.proved_log_evidence))} against {number(1 / config.alpha)}."
+        f"{_comparison(evidence.metrics[state.proved])}; chance of such evidence from a harmless release "
+        f"below 1 in {chance}{_caveat(state, config)}."
     )
+
+
+def _retreat(state: JudgeState, evidence: Evidence, config: JudgeConfig) -> str:
+    assert state.alarm is not None
+    against = number(1 / config.alpha)
+    opening = f"{_comparison(evidence.metrics[state.alarm.metric])}; "
+    if state.bursts.pods_known:
+        return f"{opening}this may be a burst: evidence beyond bursts {number(e_value(evidence.log_bursts))} against {against}."
+    return (
+        f"{opening}this may be a burst, and pods are unknown: evidence is tempered by how errors came before."
+    )
+
+
+def _exceeded(state: JudgeState, config: JudgeConfig) -> str:
+    (threshold,) = (one for one in config.thresholds if one.name == state.exceeded)
+    value = next((one.value for one in state.failing if one.name == threshold.name), threshold.limit)
+    where = "above" if threshold.at_most else "below"
+    return (
+        f"{threshold.name}: {value:.4g} is {where} its limit {threshold.limit:.4g}, in {threshold.failures} "
+        f"intervals one after the other; a limit on a value has no error bound."
+    )
+
+
+def _caveat(state: JudgeState, config: JudgeConfig) -> str:
+    if config.burst_block and state.bursts.pods_known:
+        return ""
+    return ", if bad events come independently: not certified against bursts"
 
 
 def _promote(state: JudgeState, evidence: Evidence) -> str:
@@ -60,8 +90,11 @@ def _promote(state: JudgeState, evidence: Evidence) -> str:
 
 
 def _waiting(decision: Decision, state: JudgeState, evidence: Evidence, config: JudgeConfig) -> str:
-    harm = f"evidence of harm {number(e_value(evidence.harm.total))} against {number(1 / config.alpha)}"
+    total = e_value(evidence.harm.total)
+    harm = f"evidence of harm {number(total)} against {number(1 / config.alpha)}"
     opening = "The deadline came first: " if decision == "inconclusive" else ""
+    if state.alarm is not None:
+        return f"{opening}{_retreat(state, evidence, config)}"
     unsafe = [metric for metric in evidence.metrics.values() if not metric.safe]
     if unsafe:
         shown = ", ".join(
@@ -79,15 +112,26 @@ def _waiting(decision: Decision, state: JudgeState, evidence: Evidence, config: 
 def _missing(requests: int | None) -> str:
     if requests is None:
         return "and cannot be at this weight"
-    return f"about {_thousands(requests)} more requests at this weight would show it"
+    return f"about {thousands(requests)} more requests at this weight would show it"
 
 
 def _comparison(metric: MetricEvidence) -> str:
-    what = "fails" if metric.edge is None else f"is slower than {number(metric.edge)} s in"
-    return (
-        f"The canary {what} {percent(metric.canary_rate)} of {_thousands(metric.canary_requests)} requests, "
-        f"the baseline {percent(metric.baseline_rate)} of {_thousands(metric.baseline_requests)}"
+    """Both rates, and how many times the odds of the baseline the canary's are."""
+    what = metric.name if metric.edge is None else f"slower than {number(metric.edge)} s"
+    rates = (
+        f"{what}: canary {percent(metric.canary_rate)} of {thousands(metric.canary_requests)} requests, "
+        f"baseline {percent(metric.baseline_rate)} of {thousands(metric.baseline_requests)}"
     )
+    limits = metric.ratio_low, metric.ratio_high
+    if metric.ratio is None:
+        return rates if limits[0] is None else f"{rates}; at least {number(limits[0])} times the odds"
+    return f"{rates}; {number(metric.ratio)} times the odds{_between(*limits)}"
+
+
+def _between(low: float | None, high: float | None) -> str:
+    if low is None:
+        return "" if high is None else f" (at most {number(high)})"
+    return f" (at least {number(low)})" if high is None else f" ({number(low)} to {number(high)})"
 
 
 def percent(rate: float | None) -> str:
@@ -108,7 +152,7 @@ def number(value: float | None) -> str:
     if value >= 1e6:
         return "over a million"
     if value >= 1000:
-        return _thousands(round(value))
+        return thousands(round(value))
     return f"{value:.3g}" if value >= 0.001 else "under 0.001"
 
 
@@ -117,5 +161,6 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def _thousands(value: int) -> str:
-    return f"{value:,}".replace(",", " ")
+def thousands(value: int) -> str:
+    """With a comma after every third digit."""
+    return f"{value:,}"

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from analysis import codec
+from analysis.alarm import Alarm
+from analysis.bursts import Bursts
 from analysis.errors import BadState
 from analysis.judge_config import ERRORS, LATENCY, JudgeConfig
 from analysis.latency import Latency
-from analysis.proportion import Proportions
+from analysis.proportion import ODDS, Proportions
 
 VERSION: Final = 2
 BEFORE: Final = -1e300  # seconds: the end of the last interval, where there was none
@@ -43,7 +45,8 @@ class JudgeState:
     weight: the last one's (-1 before any); rises: how often the weight rose; absent: the metrics that the first
     judged interval did not bring; proved: the metric that was named when harm was proved, "" while it is not:
     what was proved once stays proved; rows: errors, custom metrics in the configuration's order, latency edges;
-    skipped: what was quarantined; failing: thresholds; exceeded: the one that rolls back, "" while none does.
+    skipped: what was quarantined; failing: thresholds; exceeded: the one that rolls back, "" while none does;
+    bursts: tier B; alarm: what made the judge retreat, None where nothing does; cleared: alarms that were.
     """
 
     intervals: int = 0
@@ -59,6 +62,9 @@ class JudgeState:
     skipped: tuple[Skipped, ...] = ()
     failing: tuple[Failing, ...] = ()
     exceeded: str = ""
+    bursts: Bursts = field(default_factory=Bursts)
+    alarm: Alarm | None = None
+    cleared: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dict with a version; floats survive bit for bit."""
@@ -92,6 +98,8 @@ def _check(state: JudgeState) -> None:
         found, wanted = len(getattr(state.rows, name)), paired if name in Proportions.PAIRED else rows
         if found != wanted:
             raise BadState(f"state.rows.{name}", found, f"{wanted} rows")
+    if state.alarm is not None and not (0 <= state.alarm.row < rows and 0 <= state.alarm.column < ODDS):
+        raise BadState("state.alarm.row", state.alarm.row, "a row")
     for edge in state.latency.judged:
         if not 0 <= edge.index < len(state.latency.edges):
             raise BadState("state.latency.judged.index", edge.index, "the index of an edge")

@@ -26,6 +26,7 @@ class MetricEvidence:
     rate minus the baseline's (limits of errors and custom metrics only).
     requests_needed: estimate of the canary + baseline requests, at the present weight, still missing for
     promotion if the arms are alike; 0 when safe; None when it cannot be reached at this weight.
+    evidence_bursts: as evidence_harm, from pods in blocks of time (tier B): bursts cannot make it.
     guilty: the metric is guilty by closed testing at level alpha.
     """
 
@@ -51,6 +52,7 @@ class MetricEvidence:
     difference: float | None = None
     difference_low: float | None = None
     difference_high: float | None = None
+    evidence_bursts: float = 1.0
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dict of the fields."""
@@ -61,9 +63,10 @@ class MetricEvidence:
 class Verdict:
     """The judge's answer for one state.
 
-    decision: "rollback" (harm is proved), "retreat" (harm, or a burst), "promote" (every metric is shown to
-    be safe, the judged time is long enough, and harm is not half proved: E < alpha^-1/2), "continue",
-    "inconclusive" (the deadline passed before either was shown). reason: a CamelCase word; because: one plain
+    decision: "rollback" (harm is proved, also against bursts where `certified`, or a threshold is exceeded),
+    "retreat" (an alarm: harm, or a burst), "promote" (every metric is shown to be safe, the judged time is long
+    enough, and harm is not half proved: E < alpha^-1/2), "continue", "inconclusive" (the deadline passed before
+    either was shown). reason: a CamelCase word; because: one plain
     sentence with the numbers.
     evidence_harm: weighted sum of the metrics' e-values, against harm_threshold = 1/alpha; the errors' with
     overshoot boosting, which the metrics' own evidence_harm leaves out so that it can be read as odds.
@@ -71,7 +74,9 @@ class Verdict:
     baseline's, 0..1; 1 before any evidence. Times the canary requests that a step would send before it could
     be taken back, it bounds the harm of taking the step.
     requests_needed: the largest of the metrics'; judged_seconds, intervals: what was judged so far; skipped:
-    reason -> intervals that were quarantined for it.
+    reason -> intervals that were quarantined for it. evidence_bursts: the weighted sum that bursts cannot
+    make, against the same threshold; certified: whether a rollback would be certified against bursts: pods
+    are known, and burst_block says how long bursts are.
     """
 
     decision: Decision
@@ -85,6 +90,8 @@ class Verdict:
     judged_seconds: float
     intervals: int
     skipped: Mapping[str, int] = field(default_factory=dict)
+    evidence_bursts: float = 1.0
+    certified: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dict; `metrics` by name."""

@@ -23,21 +23,21 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-AT_START: Final = 0.85  # a fault of the revision itself shows from its first request
-AT_RISES: Final = 0.10  # load, caches, pools: a fault that a rise of the weight brings out
+AT_START: Final = 0.88  # a fault of the revision itself shows from its first request
+AT_RISES: Final = 0.08  # load, caches, pools: a fault that a rise of the weight brings out
 RISES: Final = 6  # the rises that share AT_RISES: a ladder of seven rungs
-UNIFORM: Final = 0.05  # anything else, spread over the horizon
+UNIFORM: Final = 0.04  # anything else, spread over the horizon
 
 NOTHING: Final = -1000.0  # log of a wealth that is not staked yet: adds nothing to any sum of doubles
 
-_LEAST_LIFT: Final = 1.1
+_LEAST_LIFT: Final = 1.2
 _GREATEST_LIFT: Final = 40.0
-_LIFTS: Final = 14
+_LIFTS: Final = 12
 
 
 @functools.cache
 def lifts() -> Floats:
-    """The ratios of odds above the tolerance that are bet on: from 1.1 to 40, so spaced that what a fault between
+    """The ratios of odds above the tolerance that are bet on: from 1.2 to 40, so spaced that what a fault between
     two of them loses is the same share of what it yields, at every size.
 
     A fault rho, taken for one whose logarithm is off by d, yields rho d^2 / 2 less than the
@@ -51,10 +51,8 @@ def lifts() -> Floats:
 
 @functools.cache
 def log_prior() -> Floats:
-    """log pi_j: proportional to (rho / (rho log rho - rho + 1))^(1/4) per logarithm of the lift: small ones need more."""
-    rho = lifts()
-    raw = -0.25 * np.log(rho / _yields(rho))  # the grid itself is denser by the square root
-    return np.asarray(raw - np.logaddexp.reduce(raw))
+    """log pi_j: the same for every lift, which their spacing makes right: most for small ones, which need most."""
+    return np.full(_LIFTS, -math.log(_LIFTS))
 
 
 def _yields(rho: Floats) -> Floats:

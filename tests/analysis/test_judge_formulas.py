@@ -186,7 +186,7 @@ class TestPriorAndStakes:
         prior = np.exp(wealth.log_prior())
         assert prior.sum() == pytest.approx(1)
         rho = wealth.lifts()
-        assert (rho[0], rho[-1]) == pytest.approx((1.1, 40))
+        assert (rho[0], rho[-1]) == pytest.approx((1.2, 40))
         density = prior / np.gradient(np.log(rho))
         assert np.all(np.diff(density[1:-1]) < 0)
 

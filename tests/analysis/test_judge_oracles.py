@@ -325,7 +325,7 @@ def test_the_bets_do_gain_under_their_alternatives() -> None:
     for _ in range(30):
         harmed = after(harmed, (60, 100, 300, 1000), "defaults")
         safe = after(safe, (300, 1000, 300, 1000), "defaults")
-    assert harmed.log_harm()[0] > 10
+    assert harmed.log_harm(layout_of("defaults"))[0] > 10
     assert harmed.money[0, 2] < -10
     assert safe.money[0, 2] > 10
-    assert safe.log_harm()[0] < 0
+    assert safe.log_harm(layout_of("defaults"))[0] < 0

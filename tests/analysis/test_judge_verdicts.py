@@ -12,7 +12,7 @@ from analysis import Counts, Interval, Judge, JudgeConfig, JudgeState, Verdict, 
 from analysis.errors import EdgesDiffer, UnknownEdge
 
 EDGES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-QUICK = JudgeConfig(min_judged=0)
+QUICK = JudgeConfig(min_judged=0, burst_block=0)  # bad events are independent
 
 
 class Release:
@@ -74,7 +74,7 @@ class TestHarm:
         assert errors.ratio_low is not None
         assert errors.ratio_low > 1
         assert verdict.evidence_harm >= verdict.harm_threshold == 100
-        assert f"{errors.canary_requests} requests" in verdict.because
+        assert f"{errors.canary_requests:,} requests" in verdict.because
 
     def test_a_service_without_errors_that_begins_to_fail(self) -> None:
         release = Release()
@@ -83,10 +83,10 @@ class TestHarm:
         assert verdict.decision == "rollback"
         assert verdict.metrics["errors"].canary_bad <= 12
         assert verdict.metrics["errors"].ratio is None
-        assert "the baseline 0 %" in verdict.because
+        assert "baseline 0 %" in verdict.because
 
     def test_a_fault_that_begins_with_a_later_step(self) -> None:
-        release = Release(JudgeConfig(min_judged=1e4))
+        release = Release(JudgeConfig(min_judged=1e4, burst_block=0))
         release.run(300, weight=0.1, until_decided=False)
         verdict = release.run(300, weight=0.25, canary=0.05)
         assert verdict.decision == "rollback"
@@ -94,7 +94,7 @@ class TestHarm:
 
     def test_suspicion_holds_back_a_promotion(self) -> None:
         """Safety was shown, and then a fault begins: not promoted in the moments before it is proved."""
-        release = Release(JudgeConfig(min_judged=300))
+        release = Release(JudgeConfig(min_judged=300, burst_block=0))
         release.run(299, weight=0.5, until_decided=False)
         assert release.verdict().metrics["errors"].safe
         while release.verdict().evidence_harm < 10:
@@ -102,7 +102,9 @@ class TestHarm:
         assert release.verdict().decision != "promote"
 
     def test_a_tripled_but_negligible_rate_is_no_harm(self) -> None:
-        release = Release(JudgeConfig(min_judged=0, harm_delta=0.002, safe_delta=0.003), rps=3000)
+        release = Release(
+            JudgeConfig(min_judged=0, harm_delta=0.002, safe_delta=0.003, burst_block=0), rps=3000
+        )
         verdict = release.run(400, canary=0.0006, baseline=0.0002, weight=0.5, until_decided=False)
         assert verdict.decision != "rollback"
         assert verdict.metrics["errors"].ratio_low is not None
@@ -120,14 +122,14 @@ class TestHarm:
         assert verdict.metrics["latency"].guilty
         assert not verdict.metrics["errors"].guilty
         assert verdict.metrics["latency"].edge in EDGES
-        assert "is slower than" in verdict.because
+        assert verdict.because.startswith("slower than")
 
     def test_fast_failures_do_not_look_like_speed_nor_slow_successes_like_errors(self) -> None:
         verdict = Release().run(120, slower=1.0, canary=0.3)
         assert verdict.reason == "ErrorRateRegression"
 
     def test_two_bad_events_are_never_enough(self) -> None:
-        judge = Judge(JudgeConfig(alpha=0.05))
+        judge = Judge(JudgeConfig(alpha=0.05, burst_block=0))
         state = judge.start()
         for i in range(2):
             arms = {"c": Counts(10, 1)}, {"b": Counts(100_000, 0)}
@@ -137,8 +139,8 @@ class TestHarm:
         assert verdict.decision == "continue"
 
     def test_one_interval_is_enough_only_when_overwhelming(self) -> None:
-        judge = Judge()
-        few = Interval(0, 1, 0.1, {"c": Counts(100, 9)}, {"b": Counts(900, 9)})
+        judge = Judge(QUICK)
+        few = Interval(0, 1, 0.1, {"c": Counts(20, 4)}, {"b": Counts(900, 3)})
         many = Interval(0, 1, 0.1, {"c": Counts(100, 60)}, {"b": Counts(900, 9)})
         once = judge.update(judge.start(), few)
         assert judge.verdict(once).evidence_harm > 100
@@ -156,7 +158,7 @@ class TestHarm:
 
     def test_alpha_is_kept_at_the_edge_of_the_tolerance(self) -> None:
         """Odds of exactly harm_ratio, ten looks a release: rolled back no more often than alpha."""
-        config, releases, base = JudgeConfig(alpha=0.1, harm_delta=0.0), 400, 0.05
+        config, releases, base = JudgeConfig(alpha=0.1, harm_delta=0.0, burst_block=0), 400, 0.05
         odds = 1.25 * base / (1 - base)
         back = 0
         for seed in range(releases):
@@ -168,7 +170,7 @@ class TestHarm:
 
 class TestSafety:
     def test_a_good_release_is_promoted_with_both_metrics_shown_safe(self) -> None:
-        release = Release(JudgeConfig(min_judged=120))
+        release = Release(JudgeConfig(min_judged=120, burst_block=0))
         verdict = release.run(900, weight=0.5, slower=1.0)
         assert (verdict.decision, verdict.reason) == ("promote", "Safe")
         assert release.now >= 120
@@ -177,7 +179,7 @@ class TestSafety:
         assert verdict.because.endswith("judged for 2 min.")
 
     def test_not_before_the_judged_time(self) -> None:
-        release = Release(JudgeConfig(min_judged=600))
+        release = Release(JudgeConfig(min_judged=600, burst_block=0))
         verdict = release.run(300, weight=0.5)
         assert verdict.decision == "continue"
         assert all(metric.safe for metric in verdict.metrics.values())
@@ -194,14 +196,16 @@ class TestSafety:
         assert "latency was not measured" in verdict.because
 
     def test_named_edges_that_were_never_seen_are_not_safe(self) -> None:
-        release = Release(JudgeConfig(min_judged=0, slow_edges=(0.5,)))
+        release = Release(JudgeConfig(min_judged=0, slow_edges=(0.5,), burst_block=0))
         verdict = release.run(120, weight=0.5)
         assert verdict.decision == "continue"
         assert not verdict.metrics["latency"].safe
 
     def test_every_named_edge_must_be_safe(self) -> None:
         """Slower by a tail that only the higher of two named edges shows."""
-        release = Release(JudgeConfig(min_judged=0, slow_edges=(0.05, 1.0), slow_safe_delta=0.002), rps=600)
+        release = Release(
+            JudgeConfig(min_judged=0, slow_edges=(0.05, 1.0), slow_safe_delta=0.002, burst_block=0), rps=600
+        )
         for _ in range(200):
             spread = [0, 0, 30, 80, 100, 60, 20, 6, 0, 0, 0]
             tail = [0, 0, 30, 80, 100, 60, 20, 0, 6, 0, 0]
@@ -229,7 +233,7 @@ class TestSafety:
 
 class TestWaiting:
     def test_no_traffic_is_no_evidence(self) -> None:
-        judge = Judge()
+        judge = Judge(QUICK)
         state = judge.update(judge.start(), Interval(0, 60, 0.05, {}, {"b": Counts(0, 0)}))
         verdict = judge.verdict(state)
         assert verdict.decision == "continue"
@@ -238,10 +242,10 @@ class TestWaiting:
         assert verdict.excess_rate_upper == 1
         assert verdict.requests_needed is not None
         assert verdict.requests_needed > 10_000
-        assert f"{verdict.requests_needed:,}".replace(",", " ") in verdict.because
+        assert f"{verdict.requests_needed:,}" in verdict.because
 
     def test_a_baseline_alone_proves_nothing(self) -> None:
-        judge = Judge()
+        judge = Judge(QUICK)
         state = judge.update(judge.start(), Interval(0, 60, 0.05, {}, {"b": Counts(1000, 10)}))
         assert judge.verdict(state).evidence_harm == 1
         assert state.rows.tally[0, 3] == 1000
@@ -268,7 +272,7 @@ class TestWaiting:
         assert sum(upper < 0.04 for upper in bad) <= 5
 
     def test_at_a_weight_that_teaches_nothing(self) -> None:
-        judge = Judge()
+        judge = Judge(QUICK)
         pods = {"c": Counts(10, 0)}, {"b": Counts(10, 0)}
         verdict = judge.verdict(judge.update(judge.start(), Interval(0, 1, 1.0, *pods)))
         assert verdict.requests_needed is None
@@ -284,12 +288,12 @@ class TestHistograms:
             release.judge.update(release.state, other)
 
     def test_a_named_edge_that_is_none_is_an_error(self) -> None:
-        release = Release(JudgeConfig(slow_edges=(0.3,)))
+        release = Release(JudgeConfig(slow_edges=(0.3,), burst_block=0))
         with pytest.raises(UnknownEdge, match=r"0\.3"):
             release.run(1, slower=1.0)
 
     def test_latency_can_be_left_out(self) -> None:
-        release = Release(JudgeConfig(latency_weight=0, min_judged=0))
+        release = Release(JudgeConfig(latency_weight=0, min_judged=0, burst_block=0))
         verdict = release.run(600, weight=0.5, slower=3.0)
         assert verdict.decision == "promote"
         assert "latency" not in verdict.metrics
@@ -306,7 +310,7 @@ class TestHistograms:
 
 class TestWatching:
     def judged(self) -> tuple[Watch, JudgeState]:
-        release = Release(JudgeConfig(min_judged=1e4))
+        release = Release(JudgeConfig(min_judged=1e4, burst_block=0))
         release.run(120, weight=0.5, slower=1.0, until_decided=False)
         return Watch(release.judge.config), release.state
 
@@ -329,7 +333,7 @@ class TestWatching:
         assert self.watched(*self.judged(), rate=0.01) == ("", 120)
 
     def test_the_worst_block_of_the_baseline_raises_the_limit(self) -> None:
-        release = Release(JudgeConfig(min_judged=1e4))
+        release = Release(JudgeConfig(min_judged=1e4, burst_block=0))
         release.run(600, weight=0.5, until_decided=False)
         calm = Watch(QUICK).learn(release.state).limits[0].rate
         release.run(60, weight=0.5, canary=0.04, baseline=0.04, until_decided=False)
@@ -364,7 +368,7 @@ class TestWatching:
 
     def test_without_a_past_there_is_nothing_to_watch_by(self) -> None:
         watch = Watch(QUICK)
-        seen = watch.start(watch.learn(Judge().start()))
+        seen = watch.start(watch.learn(Judge(QUICK).start()))
         seen = watch.update(seen, Interval(0, 1, 1.0, {"c": Counts(100, 90)}))
         assert watch.check(seen).decision == "continue"
         assert "Nothing is watched" in watch.check(seen).because
