@@ -24,7 +24,7 @@ from scipy.special import gammainc
 
 from analysis import wealth
 from analysis.confidence import EXCESS_GRID, LEVEL
-from analysis.growth import Arms, Growth, chance_reached, difference_growth, ratio_growth
+from analysis.growth import Growth, Rates, chance_reached, difference_growth, ratio_growth
 from analysis.judge_config import JudgeConfig
 from analysis.projection import at_odds
 
@@ -106,14 +106,14 @@ def shown_safe(
     stretches: Sequence[Stretch], config: JudgeConfig, edges: Sequence[float]
 ) -> dict[str, Floats]:
     """Chance, after each interval, that each metric is shown to be safe: "errors", "latency at 0.1 s", ..."""
-    found = {"errors": _safe(stretches, _error_arms, (config.safe_ratio, config.safe_delta), config.beta)}
+    found = {"errors": _safe(stretches, _error_rates, (config.safe_ratio, config.safe_delta), config.beta)}
     if config.latency_weight > 0:
         slower = stretches[-1].truth.baseline_slower
         for index in deciding_edges(edges, slower, config.slow_edges):
             margins = config.slow_safe_ratio, config.slow_safe_delta
             unseen = _unseen(stretches)
             found[f"latency at {edges[index]:g} s"] = _safe(
-                stretches, _slow_arms(index), margins, config.beta, unseen
+                stretches, _slow_rates(index), margins, config.beta, unseen
             )
     return found
 
@@ -129,9 +129,9 @@ def intervals_to_refute(excess: float, stretches: Sequence[Stretch]) -> int | No
         return 0 if excess >= 1 else None
     delta = float(points[-1])
     first = difference_growth(
-        _error_arms(stretches[0]), delta, [_FIRST_RATE], harm=False, believed=_FIRST_RATE
+        _error_rates(stretches[0]), delta, [_FIRST_RATE], harm=False, believed=_FIRST_RATE
     )
-    grown = [difference_growth(_error_arms(s), delta, [s.truth.canary], harm=False) for s in stretches]
+    grown = [difference_growth(_error_rates(s), delta, [s.truth.canary], harm=False) for s in stretches]
     gained = _each(stretches, [s.requests * float(g.mean[0]) for s, g in zip(stretches, grown, strict=True)])
     gained[0] = stretches[0].requests * float(first.mean[0])
     learned = EXCESS_LEARNING * np.log(np.arange(1, len(gained) + 1))
@@ -164,12 +164,12 @@ def _errors_noticed(stretches: Sequence[Stretch], config: JudgeConfig, onset: in
         return np.zeros(length)
 
     def ratio(stretch: Stretch) -> Growth:
-        return ratio_growth(_error_arms(stretch), config.harm_ratio, config.harm_ratio * lifts)
+        return ratio_growth(_error_rates(stretch), config.harm_ratio, config.harm_ratio * lifts)
 
     def difference(stretch: Stretch) -> Growth:
-        arms = _error_arms(stretch)
-        alternatives = at_odds(lifts, min(arms.baseline + config.harm_delta, 0.95))
-        return difference_growth(arms, config.harm_delta, alternatives, harm=True)
+        rates = _error_rates(stretch)
+        alternatives = at_odds(lifts, min(rates.baseline + config.harm_delta, 0.95))
+        return difference_growth(rates, config.harm_delta, alternatives, harm=True)
 
     threshold = -math.log(config.alpha * (1 - config.latency_weight))
     by_ratio, by_difference = (
@@ -198,8 +198,8 @@ def _slowness_noticed(stretches: Sequence[Stretch], config: JudgeConfig, onset: 
     odds, unseen = config.slow_ratio * wealth.lifts(), _unseen(stretches)
 
     def growth_at(index: int) -> Callable[[Stretch], Growth]:
-        arms = _slow_arms(index)
-        return lambda stretch: _scaled(ratio_growth(arms(stretch), config.slow_ratio, odds), _fine(stretch))
+        rates = _slow_rates(index)
+        return lambda stretch: _scaled(ratio_growth(rates(stretch), config.slow_ratio, odds), _fine(stretch))
 
     walks = [_walk(stretches, growth_at(index), config.horizon, onset, unseen) for index in edges]
     logs = np.stack([walk.logs for walk in walks])
@@ -216,21 +216,21 @@ def _slowness_noticed(stretches: Sequence[Stretch], config: JudgeConfig, onset: 
 
 def _safe(
     stretches: Sequence[Stretch],
-    arms_of: Callable[[Stretch], Arms],
+    rates_of: Callable[[Stretch], Rates],
     margins: tuple[float, float],
     beta: float,
     unseen: int = 0,
 ) -> Floats:
     """Chance that the bet on "alike", against the half that the baseline's rate favours, was enough."""
-    (ratio, delta), baseline = margins, arms_of(stretches[-1]).baseline
+    (ratio, delta), baseline = margins, rates_of(stretches[-1]).baseline
     by_ratio = float(at_odds(ratio, baseline)) >= baseline + delta
 
     def growth(stretch: Stretch) -> Growth:
-        arms = arms_of(stretch)
-        fine = 1.0 if arms_of is _error_arms else _fine(stretch)
+        rates = rates_of(stretch)
+        fine = 1.0 if rates_of is _error_rates else _fine(stretch)
         if by_ratio:
-            return _scaled(ratio_growth(arms, ratio, [1.0]), fine * stretch.requests)
-        return _scaled(difference_growth(arms, delta, [arms.baseline], harm=False), fine * stretch.requests)
+            return _scaled(ratio_growth(rates, ratio, [1.0]), fine * stretch.requests)
+        return _scaled(difference_growth(rates, delta, [rates.baseline], harm=False), fine * stretch.requests)
 
     steps = [growth(stretch) for stretch in stretches]
     mean, variance = (
@@ -300,19 +300,19 @@ def _unseen(stretches: Sequence[Stretch]) -> int:
     return min(int(np.searchsorted(baseline, _EDGES_AFTER)) + 1, len(baseline))
 
 
-def _error_arms(stretch: Stretch) -> Arms:
-    return Arms(stretch.truth.canary, stretch.truth.baseline, stretch.share)
+def _error_rates(stretch: Stretch) -> Rates:
+    return Rates(stretch.truth.canary, stretch.truth.baseline, stretch.share)
 
 
-def _slow_arms(index: int) -> Callable[[Stretch], Arms]:
-    return lambda stretch: Arms(
+def _slow_rates(index: int) -> Callable[[Stretch], Rates]:
+    return lambda stretch: Rates(
         stretch.truth.canary_slower[index], stretch.truth.baseline_slower[index], stretch.share
     )
 
 
 def _fine(stretch: Stretch) -> float:
     """The share of requests whose latency counts: those that succeed."""
-    return 1 - _error_arms(stretch).pooled
+    return 1 - _error_rates(stretch).pooled
 
 
 def _scaled(growth: Growth, by: float) -> Growth:

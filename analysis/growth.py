@@ -30,7 +30,7 @@ _TINY = 1e-12  # rates are kept this far inside (0, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Arms:
+class Rates:
     """What is truly going on: the rates of bad events, 0..1, and the canary's share of the requests, 0..1."""
 
     canary: float
@@ -51,16 +51,15 @@ class Growth:
     variance: Floats
 
 
-def ratio_growth(arms: Arms, null: float, alternatives: ArrayLike) -> Growth:
+def ratio_growth(rates: Rates, null: float, alternatives: ArrayLike) -> Growth:
     """Of bets on the ratios of odds `alternatives` against odds(canary) = null x odds(baseline)."""
-    null_c, null_b = _nearest(arms, np.asarray([null], dtype=np.float64))
-    return _growth(
-        arms, _nearest(arms, np.atleast_1d(np.asarray(alternatives, dtype=np.float64))), (null_c, null_b)
-    )
+    null_c, null_b = _nearest(rates, np.asarray([null], dtype=np.float64))
+    odds = np.atleast_1d(np.asarray(alternatives, dtype=np.float64))
+    return _growth(rates, _nearest(rates, odds), (null_c, null_b))
 
 
 def difference_growth(
-    arms: Arms, delta: float, alternatives: ArrayLike, *, harm: bool, believed: float | None = None
+    rates: Rates, delta: float, alternatives: ArrayLike, *, harm: bool, believed: float | None = None
 ) -> Growth:
     """Of bets that the canary's rate is one of `alternatives` and the baseline's is `believed` (None: its own).
 
@@ -68,9 +67,9 @@ def difference_growth(
     null is no bet and gains nothing.
     """
     theta_c = _inside(np.atleast_1d(np.asarray(alternatives, dtype=np.float64)))
-    theta_b = np.full_like(theta_c, _inside(np.asarray(arms.baseline if believed is None else believed)))
-    c, b = project(arms.share, 1 - arms.share, theta_c, theta_b, np.full_like(theta_c, delta))[:2]
-    grown = _growth(arms, (theta_c, theta_b), (_inside(c), _inside(b)))
+    theta_b = np.full_like(theta_c, _inside(np.asarray(rates.baseline if believed is None else believed)))
+    c, b = project(rates.share, 1 - rates.share, theta_c, theta_b, np.full_like(theta_c, delta))[:2]
+    grown = _growth(rates, (theta_c, theta_b), (_inside(c), _inside(b)))
     played = theta_c > theta_b + delta if harm else theta_c < theta_b + delta
     return Growth(np.where(played, grown.mean, 0.0), np.where(played, grown.variance, 0.0))
 
@@ -84,19 +83,19 @@ def chance_reached(mean: ArrayLike, variance: ArrayLike, level: ArrayLike) -> Fl
     return np.asarray(np.where(level <= 0, 1.0, np.clip(reached, 0.0, 1.0)))
 
 
-def _nearest(arms: Arms, odds: Floats) -> tuple[Floats, Floats]:
+def _nearest(rates: Rates, odds: Floats) -> tuple[Floats, Floats]:
     """The rates (c, b) with odds(c) = odds x odds(b) that keep the pooled rate: the likeliest ones."""
-    w, pooled = arms.share, float(_inside(np.asarray(arms.pooled)))
+    w, pooled = rates.share, float(_inside(np.asarray(rates.pooled)))
     square = (1 - w) * (odds - 1)
     linear = (1 - w) + w * odds - pooled * (odds - 1)
     b = 2 * pooled / (linear + np.sqrt(linear * linear + 4 * square * pooled))
     return _inside(odds * b / (1 - b + odds * b)), _inside(b)
 
 
-def _growth(arms: Arms, alternative: tuple[Floats, Floats], null: tuple[Floats, Floats]) -> Growth:
+def _growth(rates: Rates, alternative: tuple[Floats, Floats], null: tuple[Floats, Floats]) -> Growth:
     mean = variance = np.zeros(1)
     for rate, share, theta, edge in zip(
-        (arms.canary, arms.baseline), (arms.share, 1 - arms.share), alternative, null, strict=True
+        (rates.canary, rates.baseline), (rates.share, 1 - rates.share), alternative, null, strict=True
     ):
         fine = np.log1p(-theta) - np.log1p(-edge)
         score = np.log(theta / edge) - fine

@@ -150,7 +150,7 @@ def _line(raw: Mapping[str, Any]) -> str:
 
 
 def _encoded(value: Any) -> Any:
-    """JSON of dataclasses, mappings, tuples, numbers and text; fields at their default are left out."""
+    """JSON of dataclasses, mappings, tuples, numbers and text; fields at their default are left out, NaN is null."""
     if dataclasses.is_dataclass(value):
         return {
             f.name: _encoded(getattr(value, f.name))
@@ -159,7 +159,9 @@ def _encoded(value: Any) -> Any:
         }
     if isinstance(value, Mapping):
         return {str(key): _encoded(item) for key, item in value.items()}
-    return [_encoded(item) for item in value] if isinstance(value, tuple | list) else value
+    if isinstance(value, tuple | list):
+        return [_encoded(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _default(one: dataclasses.Field[Any]) -> Any:

@@ -21,7 +21,7 @@ ISTIO_EDGES: Final = tuple(
 )
 """The edges of istio_request_duration_milliseconds, in seconds."""
 
-_P99: Final = float(ndtri(0.99))
+P99: Final = float(ndtri(0.99))  # standard deviations
 
 
 def lognormal(edges: Sequence[float], p50: float, p99: float) -> tuple[float, ...]:
@@ -33,7 +33,7 @@ def lognormal(edges: Sequence[float], p50: float, p99: float) -> tuple[float, ..
         raise ValueError(
             f"the 99th percentile, {p99:g} s, must be above the median, {p50:g} s, and that above 0"
         )
-    spread = math.log(p99 / p50) / _P99
+    spread = math.log(p99 / p50) / P99
     return tuple((1 - ndtr(np.log(np.asarray(edges) / p50) / spread)).tolist())
 
 

@@ -13,6 +13,9 @@ COMMANDS: Final = {
     "demo": LazyCommand("canaryd.cli.demo:demo", "Play real releases in a sandbox on this machine."),
     "run": LazyCommand("canaryd.cli.run:run", "Watch annotated Deployments and release their new versions."),
     "plan": LazyCommand("canaryd.cli.plan:plan", "Tell before a release what the policy will see."),
+    "simulate": LazyCommand(
+        "canaryd.cli.simulate:simulate", "Play a policy against a chosen fault, a thousand times."
+    ),
     "replay": LazyCommand(
         "canaryd.cli.replay:replay", "Judge a run's recorded intervals again, or by other rules."
     ),
@@ -30,6 +33,7 @@ Examples:
   canaryd demo
   canaryd run --prometheus http://localhost:9090
   canaryd plan --rps 120 --error-rate 0.2%
+  canaryd simulate --rps 120 --error-rate 0.2% --lift 3
   canaryd replay checkout.jsonl --set alpha=0.001
   canaryd config check canaryd.yaml
   canaryd config show --policy cautious

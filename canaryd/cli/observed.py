@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import click
 
-from analysis.counts import Counts, pooled
+from analysis.counts import Totals, pooled
 from analysis.errors import AnalysisError
 from analysis.plan import Traffic
 from analysis.prometheus import PrometheusClient, Reader
@@ -99,7 +99,7 @@ def _served(
         for at in (now - window, now)
     )
     young = {pod: birth for pod, birth in births.items() if birth > now - window}
-    return deltas(before, after, since=now - window, born=young).pods
+    return deltas(before, after, since=now - window, born=young)
 
 
 def _newest(reader: Reader, workload: WorkloadRef, at: float) -> Mapping[str, PodReading]:
@@ -113,7 +113,7 @@ def _newest(reader: Reader, workload: WorkloadRef, at: float) -> Mapping[str, Po
     return {name: one for name, one in found.items() if one is not None}
 
 
-def _traffic(served: Mapping[str, PodDelta], total: Counts) -> Traffic:
+def _traffic(served: Mapping[str, PodDelta], total: Totals) -> Traffic:
     """Requests per second are summed over pods, each over the time that it was seen."""
     rps = sum(delta.counts.requests / (delta.end - delta.start) for delta in served.values())
     edges, buckets = common_edges(served), total.latency

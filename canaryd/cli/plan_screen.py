@@ -48,7 +48,7 @@ def _head(foresight: Foresight) -> Iterator[str | Text]:
     config = foresight.planner.config
     if foresight.source:
         yield foresight.source
-    yield _traffic(foresight.planner.traffic)
+    yield described(foresight.planner.traffic)
     yield (
         f"policy {foresight.policy.name}: harm above {times(config.harm_ratio)} and +{percent(config.harm_delta)}, "
         f"here an error rate above {percent(foresight.plan.tolerated)}; "
@@ -57,7 +57,8 @@ def _head(foresight: Foresight) -> Iterator[str | Text]:
     yield _promotion(foresight)
 
 
-def _traffic(traffic: Traffic) -> str:
+def described(traffic: Traffic) -> str:
+    """A traffic on one line."""
     p50, p99 = (quantile(traffic.edges, traffic.slower, share) for share in (0.5, 0.01))
     latency = f"latency p50 {_seconds(p50)}, p99 {_seconds(p99)}" if p50 and p99 else "latency not measured"
     return f"{_rough(traffic.rps)} requests/s, {percent(traffic.error_rate)} errors, {latency}"

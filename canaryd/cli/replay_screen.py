@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis.counts import Counts, pooled
+from analysis.counts import Totals, pooled
 from analysis.judge_config import JudgeConfig
 from analysis.replay import Moment, Recording
 from analysis.sentences import duration
@@ -106,7 +106,7 @@ def _row(moment: Moment, start: float) -> tuple[str | Text, ...]:
     )
 
 
-def _arm(counts: Counts) -> str:
+def _arm(counts: Totals) -> str:
     return f"{thousands(counts.errors)} of {thousands(counts.requests)}"
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 P50, P99 = "60ms", "400ms"  # of latency, where nothing is said of it
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_Value = TypeVar("_Value")
 
 
 def traffic_options(command: _Command) -> _Command:
@@ -52,6 +53,13 @@ def number(flag: str, text: str, low: float, high: float) -> float:
     from config.kinds import Number
 
     return _parsed(flag, text, Number(low, high).parse)
+
+
+def whole(flag: str, text: str, low: int, high: int) -> int:
+    """A whole number within the range; ends with 2 otherwise."""
+    from config.kinds import Integer
+
+    return _parsed(flag, text, Integer(low, high).parse)
 
 
 def duration(flag: str, text: str, low: float = 0.0001, high: float = 3600.0) -> float:
@@ -101,7 +109,7 @@ def ladder(policy: Policy, settings: Settings) -> Ladder:
     )
 
 
-def _parsed(flag: str, text: str, parse: Callable[[str], float]) -> float:
+def _parsed(flag: str, text: str, parse: Callable[[str], _Value]) -> _Value:
     from config.problems import MalformedError, not_allowed, shown
 
     try:
