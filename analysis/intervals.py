@@ -13,26 +13,17 @@ pod's counters (analysis/readings.py), by the same rule in both arms. Never the 
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+from analysis.arms import FIRST_WINDOW, Arm, Pods, base_line, begun_since, belongs, births
 from analysis.counts import Interval
 from analysis.errors import BadCounts, EdgesDiffer, PrometheusDown, PrometheusError
 from analysis.readings import PodDelta, common_edges, deltas
 from analysis.telemetry import PodReading, PodSamples, WorkloadRef, WorkloadSamples
 
-# Which pods of a workload are the arm's own: name -> creation time (seconds since the epoch), or a prefix of
-# their names (their births unknown), or None: all of them. Only with creation times is a pod that appears
-# during the run known to have started at zero, and warm-up survives a restart of the daemon. A pod that was
-# named once stays the arm's own: what it served before it was deleted counts, as in an arm named by a prefix.
-Pods = Mapping[str, float] | str | None
-
-_FIRST_WINDOW: Final = (
-    120.0  # seconds: a run's first reading looks back this far for pods that already served
-)
 _LONGEST_WINDOW: Final = 300.0
 _SCRAPES: Final = 3  # scrape intervals that a later reading looks back, besides the time since the last one
 _LIVE: Final = 4  # scrape intervals without a sample after which a pod is not waited for or counted on
@@ -107,27 +98,14 @@ class ReadingLike(Protocol):
 
 
 @dataclass(slots=True)
-class _Arm:
-    """An arm's last counters, since when each pod has been seen, and since when pods start at zero.
-
-    births: creation times of all pods that ever were the arm's own, where those are known.
-    """
-
-    pods: dict[str, PodReading]
-    first_seen: dict[str, float]
-    births: dict[str, float]
-    zero_since: float  # a pod created later that has no past started at zero
-
-
-@dataclass(slots=True)
 class _Memory:
     """What is remembered of a run between ticks; lost with the daemon, hence the base line."""
 
     workloads: tuple[WorkloadRef, WorkloadRef]  # canary, baseline
     end: float  # of the last interval
     gap: float  # seconds between scrapes
-    canary: _Arm
-    baseline: _Arm
+    canary: Arm
+    baseline: Arm
 
 
 class IntervalBuilder:
@@ -159,7 +137,7 @@ class IntervalBuilder:
 
     def _window(self, runs: Sequence[RunQuery], at: float) -> float:
         if self._last_read is None or any(run.run_id not in self._runs for run in runs):
-            return _FIRST_WINDOW
+            return FIRST_WINDOW
         gap = max(memory.gap for memory in self._runs.values())
         return min(at - self._last_read + _SCRAPES * gap, _LONGEST_WINDOW)
 
@@ -182,8 +160,8 @@ class IntervalBuilder:
             on_time = [_on_time(arm, gap) for arm in live]
             end = min(pod.times[-1] for arm in on_time for pod in arm.values())
             if memory is None:
-                readings = [_snapshot(arm, end + gap / 2) for arm in (canary, baseline)]
-                self._runs[run.run_id] = _base_line(run, readings, end, gap)
+                first = _snapshot(canary, end + gap / 2), _snapshot(baseline, end + gap / 2)
+                self._runs[run.run_id] = _base_line(run, first, end, gap)
                 return Pending("BaseLine", "the first reading: counts start from here")
             memory.gap = gap
             readings = [_snapshot(arm, end + gap / 2) for arm in live]
@@ -208,11 +186,7 @@ def _own(reading: ReadingLike, workload: WorkloadRef, pods: Pods) -> dict[str, P
     samples = reading.workloads.get(workload, WorkloadSamples())
     if samples.fault:
         raise BadCounts(str(workload), samples.fault, "usable")
-    return {name: pod for name, pod in samples.pods.items() if _belongs(name, pods)}
-
-
-def _belongs(name: str, pods: Pods) -> bool:
-    return name.startswith(pods) if isinstance(pods, str) else pods is None or name in pods
+    return {name: pod for name, pod in samples.pods.items() if belongs(name, pods)}
 
 
 def _scrape_gap(pods: Sequence[PodSamples]) -> float | None:
@@ -246,7 +220,7 @@ def _stale(
         (run.baseline, run.baseline_pods, memory.baseline, baseline),
     )
     for workload, own, before, live in arms:
-        if not live and any(_belongs(name, own) for name in before.pods):
+        if not live and any(belongs(name, own) for name in before.pods):
             return Blind("Stale", f"Prometheus has no recent samples of {workload}, which served before")
     return None
 
@@ -276,37 +250,18 @@ def _complete(
     )
 
 
-def _base_line(run: RunQuery, readings: Sequence[dict[str, PodReading]], end: float, gap: float) -> _Memory:
-    canary, baseline = readings
-    window = end - _FIRST_WINDOW  # who served before, and is not seen in it, was not scraped
-    return _Memory(
-        (run.canary, run.baseline),
-        end,
-        gap=gap,
-        # Of a canary pod whose birth is unknown the age is counted from here; a baseline pod is taken as old.
-        canary=_Arm(
-            canary,
-            {pod: reading.time for pod, reading in canary.items()},
-            _births(run.canary_pods),
-            zero_since=-math.inf if run.weight == 0 else window,
-        ),
-        baseline=_Arm(
-            baseline,
-            {pod: reading.time - run.warm_up for pod, reading in baseline.items()},
-            _births(run.baseline_pods),
-            zero_since=window,
-        ),
-    )
-
-
-def _births(own: Pods) -> dict[str, float]:
-    return dict(own) if isinstance(own, Mapping) else {}
+def _base_line(
+    run: RunQuery, readings: tuple[dict[str, PodReading], dict[str, PodReading]], end: float, gap: float
+) -> _Memory:
+    own = run.canary_pods, run.baseline_pods
+    arms = base_line(readings, own, end=end, weight=run.weight, warm_up=run.warm_up)
+    return _Memory((run.canary, run.baseline), end, gap, *arms)
 
 
 def _ever_own(run: RunQuery, memory: _Memory) -> RunQuery:
     """`run` with all pods that ever were its own, where they are named."""
     for arm, own in ((memory.canary, run.canary_pods), (memory.baseline, run.baseline_pods)):
-        arm.births.update(_births(own))
+        arm.births.update(births(own))
     return replace(
         run,
         canary_pods=memory.canary.births if isinstance(run.canary_pods, Mapping) else run.canary_pods,
@@ -319,31 +274,15 @@ def _advance(
 ) -> Interval | Quarantined:
     arms, start = (memory.canary, memory.baseline), memory.end
     before = [dict(arm.pods) for arm in arms]
-    _remember(memory, readings, end)  # first: what cannot be counted is a base line for what comes next
+    # First: what cannot be counted is a base line for what comes next.
+    for arm, current in zip(arms, readings, strict=True):
+        arm.remember(current)
+    memory.end = end
     grown = [
-        deltas(previous, current, since=start, born=_born(arm))
+        deltas(previous, current, since=start, born=arm.born())
         for arm, previous, current in zip(arms, before, readings, strict=True)
     ]
     return _judged_or_not(run, memory, grown, (start, end), common_edges(*grown))
-
-
-def _born(arm: _Arm) -> dict[str, float]:
-    """The pods that started at zero if they have no past, with their births."""
-    return {pod: created for pod, created in arm.births.items() if created >= arm.zero_since}
-
-
-def _remember(memory: _Memory, readings: Sequence[dict[str, PodReading]], end: float) -> None:
-    """Pods without a new scrape keep their old counters: the next delta spans both.
-
-    Nor does a pod go back to an older scrape, which would count twice what came after it. It could: missed
-    scrapes make the time between scrapes seem longer, and `end + gap / 2` falls when it shrinks again.
-    """
-    for arm, current in zip((memory.canary, memory.baseline), readings, strict=True):
-        for pod, reading in current.items():
-            if pod not in arm.pods or reading.time > arm.pods[pod].time:
-                arm.pods[pod] = reading
-            arm.first_seen.setdefault(pod, reading.time)
-    memory.end = end
 
 
 def _judged_or_not(
@@ -365,26 +304,16 @@ def _judged_or_not(
     if settled is None or start < settled:
         because = "the interval touches a change of the weight or its propagation"
         return Quarantined("WeightChange", because, interval(grown))
-    warm = [_warm(pods, arm, run.warm_up) for arm, pods in zip(arms, grown, strict=True)]
+    warm = [arm.warm(pods, run.warm_up) for arm, pods in zip(arms, grown, strict=True)]
     if grown[0] and not warm[0]:
         because = f"the canary's pods are younger than {run.warm_up:.0f} s"
         return Quarantined("WarmUp", because, interval(grown))
     # What a single pod brings from before the weight settled (it missed a scrape) is left out.
-    return interval([_since(pods, settled) for pods in warm])
+    return interval([begun_since(pods, settled) for pods in warm])
 
 
-def _whole(arm: _Arm, pods: Mapping[str, PodDelta], span: tuple[float, float], gap: float) -> bool:
+def _whole(arm: Arm, pods: Mapping[str, PodDelta], span: tuple[float, float], gap: float) -> bool:
     """Whether every pod that is scraped is in it, with what it served in the span: no more, no less."""
     start, end = span
     scraped = (pod for pod, reading in arm.pods.items() if reading.time >= end - _horizon(gap))
     return all(pod in pods and pods[pod].start > start - gap and pods[pod].end > end - gap for pod in scraped)
-
-
-def _warm(pods: Mapping[str, PodDelta], arm: _Arm, warm_up: float) -> dict[str, PodDelta]:
-    """The pods that were old enough when their span began."""
-    births = {**arm.first_seen, **arm.births}
-    return {pod: delta for pod, delta in pods.items() if delta.start >= births[pod] + warm_up}
-
-
-def _since(pods: Mapping[str, PodDelta], settled: float) -> dict[str, PodDelta]:
-    return {pod: delta for pod, delta in pods.items() if delta.start >= settled}
