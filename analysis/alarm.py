@@ -134,9 +134,9 @@ def _by_pod(
     if not latency.judged:
         return pods
     histograms = interval.canary if canary else interval.baseline
-    for pod, counts in pods.items():
+    for pod, (requests, bad) in pods.items():
         buckets = histograms[pod].latency if pod in histograms else ()
         slower = latency.slower(buckets)
-        counts[0].extend([sum(buckets)] * len(slower))
-        counts[1].extend(slower)
+        requests.extend([sum(buckets)] * len(slower))
+        bad.extend(slower)
     return pods

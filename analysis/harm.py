@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis import wealth
-from analysis.boosting import boost
+from analysis.boosting import Line, boost, boost_difference, is_far
 from analysis.hypergeometric import law
-from analysis.projection import at_odds
+from analysis.projection import Bets, at_odds
 
 Floats = NDArray[np.float64]
 
@@ -41,7 +41,7 @@ def ratio_log_odds(harm_ratio: float) -> Floats:
 
 def boosted(
     before: float,
-    cells: tuple[float, float, float, float],
+    cells: list[float],
     *,
     laid: Floats,
     cash: float,
@@ -57,15 +57,41 @@ def boosted(
     log_cash = math.log(cash) if cash > 0 else -math.inf
     start = float(np.logaddexp(np.logaddexp.reduce(laid), log_cash))
     seen = float(np.logaddexp(np.logaddexp.reduce(laid + log_factors), log_cash)) - start
-    found = law(cells, math.log(harm_ratio))
-    if found is None:  # too many outcomes to go through: the cap alone is fair as well
-        return min(before + seen, log_cap)
+    found = None if is_far(before, log_cap) else law(cells, math.log(harm_ratio))
+    if found is None:  # not worth it, or too many outcomes to go through: the cap alone is fair as well
+        return log_cap if before >= log_cap else min(before + seen, log_cap)
     null, first = found
     # Given the margins a lift's factor is exponential in x, with the logarithm of the lift as its rate.
     steps = np.arange(first - cells[0], first - cells[0] + len(null))
     terms = (laid + log_factors - start) + steps[:, None] * np.log(wealth.lifts())
     growth = np.exp(np.clip(terms, _LEAST_TERM, -_LEAST_TERM)).sum(axis=1) + math.exp(log_cash - start)
     return boost(before, log_cap=log_cap, null=null, log_growth=np.log(growth), seen=seen)
+
+
+def boosted_difference(
+    before: float,
+    cells: list[float],
+    *,
+    laid: Floats,
+    cash: float,
+    bets: Bets,
+    delta: float,
+    log_cap: float,
+    binds: bool,
+) -> float:
+    """log of the difference's wealth with overshoot boosting, after an interval; as `boosted`, with its bets.
+
+    binds: whether the past leaves the difference with less evidence than the ratio, so that it is worth while.
+    """
+    log_cash = math.log(cash) if cash > 0 else -math.inf
+    start = float(np.logaddexp(np.logaddexp.reduce(laid), log_cash))
+    logs = cells[0] * bets.canary + cells[2] * bets.baseline + bets.constant
+    seen = float(np.logaddexp(np.logaddexp.reduce(laid + logs), log_cash)) - start
+    if not binds or is_far(before, log_cap):
+        return log_cap if before >= log_cap else min(before + seen, log_cap)
+    share = np.exp(laid - start)
+    line = Line(bets.canary, bets.baseline, bets.constant, bets.null_b, share, math.exp(log_cash - start))
+    return boost_difference(before, log_cap=log_cap, line=line, cells=cells, delta=delta, seen=seen)
 
 
 def difference_alternatives(theta_b: float, harm_delta: float) -> Floats:

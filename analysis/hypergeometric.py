@@ -82,7 +82,7 @@ def log_likelihoods(x_c: int, n_c: int, x_b: int, n_b: int, log_odds: Floats) ->
     return np.asarray(OddsGrid(log_odds[None, :]).log_likelihoods(cells)[0])
 
 
-def law(cells: tuple[float, float, float, float], log_odds: float) -> tuple[Floats, float] | None:
+def law(cells: list[float], log_odds: float) -> tuple[Floats, float] | None:
     """p over the support, ascending in x, at one ratio of odds, and the x that comes first.
 
     What is left out on either side of a large support is less than 1e-13; None if even that is too wide.
@@ -122,7 +122,7 @@ def _log_factorials() -> Floats:
     return np.asarray(gammaln(np.arange(1, _TABLE + 1, dtype=np.float64)))
 
 
-def _log_factorial(n: Floats) -> Floats:
+def log_factorial(n: Floats) -> Floats:
     """log n! of whole numbers: looked up below _TABLE, beyond it by Stirling's series."""
     if n.max() < _TABLE:
         return _log_factorials().take(n.astype(np.intp), mode="clip")
@@ -132,7 +132,7 @@ def _log_factorial(n: Floats) -> Floats:
 def _log_choose(n_c: Floats, n_b: Floats, k: Floats, s: Floats) -> Floats:
     """log C(n_c, s) C(n_b, k - s) up to the constant of n_c! n_b!."""
     rest = k - s
-    return -(_log_factorial(s) + _log_factorial(n_c - s) + _log_factorial(rest) + _log_factorial(n_b - rest))
+    return -(log_factorial(s) + log_factorial(n_c - s) + log_factorial(rest) + log_factorial(n_b - rest))
 
 
 def _by_window(cells: Floats, log_odds: Floats) -> Floats:

@@ -16,7 +16,7 @@ not hang on the search.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,26 +91,37 @@ def _nearest(
     return c, b, np.asarray(slope)
 
 
-def log_factors(
-    canary: tuple[float, float],
-    baseline: tuple[float, float],
+class Bets(NamedTuple):
+    """log of each e-value as a line: canary x (bad events) + baseline x (bad events) + constant; where the null's
+    nearest member lies, (null_c, null_b)."""
+
+    canary: Floats
+    baseline: Floats
+    constant: Floats
+    null_c: Floats
+    null_b: Floats
+
+
+def bets(
+    n_c: float,
+    n_b: float,
     *,
     theta_c: Floats,
     theta_b: float,
     delta: Floats,
     harm: NDArray[np.bool_],
     ratio: float = 1.0,
-) -> Floats:
-    """log of the e-value of each alternative (theta_c, theta_b) against its null; arrays of one shape.
+) -> Bets:
+    """The bet on each alternative (theta_c, theta_b) against its null; arrays of one shape.
 
-    canary, baseline: (bad events, requests). harm: true where the null is {p_c <= ratio p_b + delta}, false
-    where it is {p_c >= ratio p_b + delta}. A delta below 0 is allowed for ratio 1. An alternative that lies
-    inside its null, or an empty arm, gives 0: no bet. The alternatives must come from the past.
+    n_c, n_b: requests. harm: true where the null is {p_c <= ratio p_b + delta}, false where it is
+    {p_c >= ratio p_b + delta}. A delta below 0 is allowed for ratio 1. An alternative that lies inside its null,
+    or an empty arm, gives 0: no bet. The alternatives must come from the past.
     """
-    (x_c, n_c), (x_b, n_b) = canary, baseline
     outside = (theta_c > ratio * theta_b + delta) == harm
     if n_c == 0 or n_b == 0 or not outside.any():
-        return np.zeros_like(theta_c)
+        zero = np.zeros_like(theta_c)
+        return Bets(zero, zero, zero, theta_c, np.full_like(theta_c, theta_b))
     if delta.min() >= 0:
         c, b, slope = _nearest(n_c, n_b, theta_c, np.full_like(theta_c, theta_b), delta, ratio)
     else:  # {p_b = p_c - delta}: the arms change places
@@ -123,13 +134,30 @@ def log_factors(
             np.abs(delta),
         )
         c, b = np.where(turned, b, c), np.where(turned, c, b)
-    log_ratio = (
-        x_c * np.log(theta_c / c)
-        + (n_c - x_c) * np.log((1 - theta_c) / (1 - c))
-        + x_b * np.log(theta_b / b)
-        + (n_b - x_b) * np.log((1 - theta_b) / (1 - b))
+    fine_c, fine_b = np.log((1 - theta_c) / (1 - c)), np.log((1 - theta_b) / (1 - b))
+    return Bets(
+        (np.log(theta_c / c) - fine_c) * outside,
+        (np.log(theta_b / b) - fine_b) * outside,
+        (n_c * fine_c + n_b * fine_b - np.abs(slope)) * outside,
+        c,
+        b,
     )
-    return np.where(outside, log_ratio - np.abs(slope), 0.0)
+
+
+def log_factors(
+    canary: tuple[float, float],
+    baseline: tuple[float, float],
+    *,
+    theta_c: Floats,
+    theta_b: float,
+    delta: Floats,
+    harm: NDArray[np.bool_],
+    ratio: float = 1.0,
+) -> Floats:
+    """log of the e-value of each bet; canary, baseline: (bad events, requests), the rest as for `bets`."""
+    (x_c, n_c), (x_b, n_b) = canary, baseline
+    found = bets(n_c, n_b, theta_c=theta_c, theta_b=theta_b, delta=delta, harm=harm, ratio=ratio)
+    return x_c * found.canary + x_b * found.baseline + found.constant
 
 
 def at_odds(odds: Floats | float, theta: float) -> Floats:

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from analysis import confidence, harm, projection, safety, tempering, wealth
+from analysis import confidence, harm, projection, safety, wealth
+from analysis import tempering as tempers
 from analysis.arrays import Arrays, frozen
 from analysis.confidence import BELOW, EXCESS_GRID
 from analysis.hypergeometric import OddsGrid
@@ -25,6 +26,7 @@ Floats = NDArray[np.float64]
 _HALF_LIFE: Final = 1800.0  # seconds: what a bet takes for the present rate follows the day, not noise
 _PRIOR_REQUESTS: Final = 100.0
 _PRIOR_BAD: Final = 0.2
+_NEARLY: Final = 0.7  # nats by which the difference may lead the ratio and still bind soon
 _TINY: Final = 1e-300
 _SHRINK: Final = 20.0  # requests at the baseline's rate that a young canary's rate is shrunk by
 
@@ -98,8 +100,8 @@ class Proportions(Arrays):
     blocks (rows, 4): how bad the baseline was in its worst block (the greatest lower 95 % limit of a block's
     rate, Clopper and Pearson 1934, so that chance alone does not raise it much), then seconds, bad events and
     requests of the block under way
-    money (rows, 5): what is not yet staked, then logs: of the ratio's boosted wealth, of the wealth against
-    "unsafe", of the ratio's and of the difference's e-value
+    money (rows, 6): what is not yet staked, then logs: of the ratio's boosted wealth, of the wealth against
+    "unsafe", of the ratio's and of the difference's e-value, of the difference's boosted wealth
     tempering (rows, 4): see tempering.py
     ratio (rows, lifts): log wealth; odds (rows, ODDS): log likelihoods
     safety (rows, 2 x alternatives): log likelihood ratios of the ratio's half, then the difference's
@@ -118,7 +120,7 @@ class Proportions(Arrays):
     difference: Floats
     excess: Floats
 
-    WIDTHS = (6, 4, 4, 5, tempering.WIDTH, _LIFTS, ODDS, 2 * _ALIKE, _LIFTS, 2 * len(EXCESS_GRID))
+    WIDTHS = (6, 4, 4, 6, tempers.WIDTH, _LIFTS, ODDS, 2 * _ALIKE, _LIFTS, 2 * len(EXCESS_GRID))
     PAIRED = ("difference", "excess")
 
     @classmethod
@@ -189,7 +191,7 @@ class Proportions(Arrays):
 
     def log_boosted(self, layout: Layout) -> Floats:
         """As `log_harm`, of paired rows and with boosting: held against the threshold, and not read as odds."""
-        boosted, difference = self.money[: layout.paired, 1], self.log_difference()
+        boosted, difference = self.money[: layout.paired, 1], self.money[: layout.paired, 5]
         return np.where(layout.delta_binds[: layout.paired], np.minimum(boosted, difference), boosted)
 
     def log_tempered(self, layout: Layout) -> Floats:
@@ -223,7 +225,19 @@ class Proportions(Arrays):
                 money[row, 2] += safety.gained(half, found.safety)
                 half += found.safety
             if row < layout.paired:
-                difference[row] = np.logaddexp(difference[row], log_stake[row]) + found.harm
+                bet = np.logaddexp(difference[row], log_stake[row])
+                difference[row] = bet + found.harm
+                if layout.delta_binds[row]:
+                    money[row, 5] = harm.boosted_difference(
+                        float(self.money[row, 5]),
+                        cells[row].tolist(),
+                        laid=wealth.log_prior() + bet,
+                        cash=float(money[row, 0]),
+                        bets=found.bets,
+                        delta=layout.tolerances[row].harm_delta or 0.0,
+                        log_cap=layout.tolerances[row].log_cap,
+                        binds=bool(self.money[row, 5] < self.money[row, 1] + _NEARLY),
+                    )
                 excess[row] += found.excess
                 money[row, 1] = harm.boosted(
                     float(self.money[row, 1]),
@@ -243,7 +257,7 @@ class Proportions(Arrays):
             frozen(0.5 ** (span.seconds / _HALF_LIFE) * self.recent + cells),
             frozen(self._next_blocks(cells, span)),
             frozen(money),
-            frozen(tempering.after(self.tempering, self.tally, cells, money[:, 3:5] - self.money[:, 3:5])),
+            frozen(tempers.after(self.tempering, self.tally, cells, money[:, 3:5] - self.money[:, 3:5])),
             frozen(ratio),
             frozen(self.odds + logs),
             frozen(safe),
@@ -271,11 +285,12 @@ class Proportions(Arrays):
 
 
 class _Factors(NamedTuple):
-    """log factors of the bets on a difference; excess: both sides, one after the other."""
+    """log factors of the bets on a difference; excess: both sides, one after the other; bets: those on harm."""
 
     harm: Floats
     excess: Floats
     safety: Floats
+    bets: projection.Bets
 
 
 class _Bets:
@@ -308,17 +323,19 @@ class _Bets:
         is_harm = np.zeros(len(delta), dtype=bool)
         is_harm[:lifts] = True
         is_harm[lifts : lifts + points] = above = theta_c > theta_b + delta[lifts : lifts + points]
-        logs = projection.log_factors(
-            (cells[0], cells[1]),
-            (cells[2], cells[3]),
+        bets = projection.bets(
+            cells[1],
+            cells[3],
             theta_c=np.concatenate(alternatives),
             theta_b=theta_b,
             delta=delta,
             harm=is_harm,
         )
+        logs = cells[0] * bets.canary + cells[2] * bets.baseline + bets.constant
         excess = logs[lifts : lifts + points]
         both = np.concatenate((np.where(above, excess, 0.0), np.where(above, 0.0, excess)))
-        return _Factors(logs[:lifts], both, logs[lifts + points :])
+        on_harm = projection.Bets(*(part[:lifts] for part in bets))
+        return _Factors(logs[:lifts], both, logs[lifts + points :], on_harm)
 
 
 def _tallied(cells: Floats) -> Floats:

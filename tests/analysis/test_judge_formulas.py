@@ -64,7 +64,7 @@ class TestFishersLaw:
 
     @pytest.mark.parametrize(("n_c", "n_b", "k"), [(5, 9, 4), (300, 2700, 60), (30_000, 70_000, 9_000)])
     def test_the_law_that_boosting_goes_through(self, n_c: int, n_b: int, k: int) -> None:
-        found = hypergeometric.law((k / 10, n_c, k - k / 10, n_b), math.log(1.25))
+        found = hypergeometric.law([k / 10, n_c, k - k / 10, n_b], math.log(1.25))
         assert found is not None
         masses, first = found
         x = first + np.arange(len(masses))

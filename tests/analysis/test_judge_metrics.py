@@ -72,7 +72,8 @@ class TestThresholds:
     def decisions(self, values: list[float | None], **limits: object) -> list[str]:
         threshold = Threshold("queue", 100.0, **limits)  # type: ignore[arg-type]
         judge = Judge(JudgeConfig(thresholds=(threshold,)))
-        state, found = judge.start(), []
+        state = judge.start()
+        found: list[str] = []
         for i, value in enumerate(values):
             pods = {"p": Counts(10, 0)}
             state = judge.update(state, Interval(i, i + 1, 0.5, pods, pods, values={"queue": value}))

@@ -191,6 +191,14 @@ class TestNeverGains:
             start = float(before.log_difference()[0])
             assert_never_gains(difference_at_most, delta, (n_c, n_b), start, logs)
 
+    def test_harm_by_difference_boosted(self, past: str, tolerance: str) -> None:
+        delta = TOLERANCES[tolerance].harm_delta
+        assert delta is not None
+        for n_c, n_b, before, outcome in steps(past, tolerance):
+            logs = [float(a.money[0, 5]) for a in outcome]
+            assert max(logs) <= TOLERANCES[tolerance].log_cap + SLACK
+            assert_never_gains(difference_at_most, delta, (n_c, n_b), float(before.money[0, 5]), logs)
+
     def test_safety(self, past: str, tolerance: str) -> None:
         for n_c, n_b, before, outcome in steps(past, tolerance):
             logs = [float(a.money[0, 2]) for a in outcome]

@@ -153,7 +153,7 @@ class TestHarm:
         release = Release()
         release.run(300, canary=0.05)
         verdict = release.run(600, canary=0.0, until_decided=False)
-        assert verdict.evidence_harm < 100
+        assert verdict.metrics["errors"].evidence_harm < 100
         assert verdict.decision == "rollback"
 
     def test_alpha_is_kept_at_the_edge_of_the_tolerance(self) -> None:

@@ -18,9 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis import Counts, Interval, Judge, JudgeConfig
 from analysis.projection import project
+
+Floats = NDArray[np.float64]
 
 SECONDS = 10.0
 MOST_INTERVALS = 720
@@ -70,8 +73,8 @@ class Cell:
         return (self.rate - p_b) * -math.log(ALPHA) / least
 
 
-def kl(p: float, q: np.ndarray) -> np.ndarray:
-    return p * np.log(p / q) + (1 - p) * (math.log1p(-p) - np.log1p(-q))
+def kl(p: float, q: Floats) -> Floats:
+    return np.asarray(p * np.log(p / q) + (1 - p) * (math.log1p(-p) - np.log1p(-q)))
 
 
 def run(cell: Cell, rng: np.random.Generator) -> tuple[float, float, float, bool]:
