@@ -61,8 +61,14 @@ class _Reader:
             elif knob is not None:
                 try:
                     fields[knob.field] = knob.kind.parse(raw)
-                except MalformedError as fault:
-                    self._refuse((name, key), raw, fault.allowed)
+                except MalformedError as refusal:
+                    for flaw in refusal.flaws(raw):
+                        path = (*self.path, name, key, *flaw.path)
+                        self.problems.append(
+                            self.document.problem(
+                                path, value=flaw.value, allowed=flaw.allowed, fault=flaw.fault
+                            )
+                        )
         base = body.get("extends", name if name in SHIPPED else "standard")
         return _Draft(name, base if isinstance(base, str) else shown(base), fields)
 

@@ -6,15 +6,20 @@ Key, field and annotation are one word in three spellings: `step-min` in a polic
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from config.metrics import Metric, ProportionMetric, ThresholdMetric
 from config.policy_knobs import POLICY_KNOBS
 from config.problems import ConfigurationError, MalformedError, Problem, shown
 
+if TYPE_CHECKING:
+    from analysis.judge_config import CustomMetric, Threshold
+
 _DAY = 86400.0
+_MOST_WEIGHT = 0.95  # of the evidence of harm: errors keep the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,8 @@ class JudgeArguments(TypedDict):
     slow_safe_ratio: float
     slow_safe_delta: float
     latency_weight: float
+    custom: tuple[CustomMetric, ...]
+    thresholds: tuple[Threshold, ...]
     burst_block: float
     condemn_at_once: bool
     min_bad_events: int
@@ -80,6 +87,7 @@ class Policy:
     safe_slow_delta: float = 0.005
     slow_edges: tuple[float, ...] = ()
     latency_weight: float = 0.3
+    metrics: tuple[Metric, ...] = ()
     alpha: float = 0.01
     beta: float = 0.05
     harm_budget: float = 10.0
@@ -113,7 +121,20 @@ class Policy:
         if not self.deadline > len(self.steps) * self.step_min:
             rule = "deadline must be above step-min times the number of steps"
             found.append(Contradiction(("deadline", "step-min", "steps"), rule))
-        return tuple(found)
+        return (*found, *self._clashing_metrics())
+
+    def _clashing_metrics(self) -> Iterator[Contradiction]:
+        proportions = [one for one in self.metrics if isinstance(one, ProportionMetric)]
+        if self.latency_weight + sum(one.weight for one in proportions) > _MOST_WEIGHT:
+            rule = f"latency-weight and the weights of metrics together must not be above {_MOST_WEIGHT}"
+            yield Contradiction(("metrics", "latency-weight"), rule)
+        for one in proportions:
+            ratio, delta, safe_ratio, safe_delta = self.tolerances(one)
+            for what, high, low in (("ratio", safe_ratio, ratio), ("delta", safe_delta, delta)):
+                if high <= low:
+                    rule = f"safe-{what} of {one.name} ({high:g}) must be above its max-{what} ({low:g})"
+                    keys = "metrics", f"safe-error-{what}", f"max-error-{what}"
+                    yield Contradiction(keys, rule)
 
     def _value(self, key: str) -> float:
         return float(getattr(self, key.replace("-", "_")))
@@ -132,6 +153,8 @@ class Policy:
             slow_safe_ratio=self.safe_slow_ratio,
             slow_safe_delta=self.safe_slow_delta,
             latency_weight=self.latency_weight,
+            custom=self._custom(),
+            thresholds=self._thresholds(),
             burst_block=self.burst_block,
             condemn_at_once=self.condemn_at_once,
             min_bad_events=self.min_bad_events,
@@ -139,6 +162,36 @@ class Policy:
             min_judged=self.min_judged,
             horizon=self.deadline,
         )
+
+    def _custom(self) -> tuple[CustomMetric, ...]:
+        from analysis.judge_config import CustomMetric  # noqa: PLC0415 - slow to import
+
+        return tuple(
+            CustomMetric(one.name, one.weight, *self.tolerances(one))
+            for one in self.metrics
+            if isinstance(one, ProportionMetric)
+        )
+
+    def _thresholds(self) -> tuple[Threshold, ...]:
+        from analysis.judge_config import Threshold  # noqa: PLC0415 - slow to import
+
+        found = []
+        for one in self.metrics:
+            if isinstance(one, ThresholdMetric):
+                at_most = one.at_most is not None
+                limit = one.at_most if one.at_most is not None else one.at_least
+                assert limit is not None
+                found.append(Threshold(one.name, limit, at_most, one.failures))
+        return tuple(found)
+
+    def tolerances(self, metric: ProportionMetric) -> tuple[float, float, float, float]:
+        """max-ratio, max-delta, safe-ratio and safe-delta of a metric, or else those of errors."""
+        own = metric.max_ratio, metric.max_delta, metric.safe_ratio, metric.safe_delta
+        errors = self.max_error_ratio, self.max_error_delta, self.safe_error_ratio, self.safe_error_delta
+        ratio, delta, safe_ratio, safe_delta = (
+            mine if mine is not None else theirs for mine, theirs in zip(own, errors, strict=True)
+        )
+        return ratio, delta, safe_ratio, safe_delta
 
     def to_json(self) -> dict[str, Any]:
         """The policy as a CanaryRun keeps it: camelCase, durations in seconds, every knob written out."""
@@ -163,8 +216,12 @@ class Policy:
             raw = body[knob.json_key]
             try:
                 fields[knob.field] = knob.kind.parse(raw)
-            except MalformedError as fault:
-                problems.append(Problem("spec.policy", knob.json_key, shown(raw), fault.allowed))
+            except MalformedError as refusal:
+                for flaw in refusal.flaws(raw):
+                    key = ".".join((knob.json_key, *flaw.path))
+                    problems.append(
+                        Problem("spec.policy", key, shown(flaw.value), flaw.allowed, fault=flaw.fault)
+                    )
         policy = cls(**fields)
         clashes = policy.contradictions()
         problems += [Problem("spec.policy", ", ".join(clash.keys), fault=clash.rule) for clash in clashes]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from config.kinds import Choice, Duration, Flag, Integer, Number
 from config.knobs import Knob
 from config.lists import Edges, Ladder
+from config.metrics import Metrics
 
 _DAY = 86400.0
 
@@ -92,6 +93,12 @@ POLICY_KNOBS: tuple[Knob, ...] = (
         "latency-weight",
         Number(0, 0.95, "proportion of evidence"),
         "Latency's share of the evidence of harm, errors have the rest. 0: latency is not judged.",
+    ),
+    Knob(
+        "metrics",
+        Metrics(),
+        "Metrics of your own, judged besides errors and latency. They replace those of the policy it extends.",
+        annotation=False,
     ),
     Knob(
         "alpha",

@@ -48,12 +48,31 @@ class ConfigurationError(Exception):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-class MalformedError(ValueError):
-    """A value that a kind refuses; `allowed` says what it takes instead. Never carries the value itself."""
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """One fault inside of a value that is a mapping: the path of keys to it, and what is wrong, as in Problem."""
 
-    def __init__(self, allowed: str) -> None:
+    path: tuple[str, ...]
+    value: object = None
+    allowed: str = ""
+    fault: str = ""
+
+
+class MalformedError(ValueError):
+    """A value that a kind refuses; `allowed` says what it takes instead.
+
+    It never carries the value itself. `flaws` are the faults inside of it,
+    where the value is a mapping.
+    """
+
+    def __init__(self, allowed: str, flaws: tuple[Flaw, ...] = ()) -> None:
         self.allowed = allowed
+        self._flaws = flaws
         super().__init__(allowed)
+
+    def flaws(self, value: object) -> tuple[Flaw, ...]:
+        """What is wrong with `value`, which was refused."""
+        return self._flaws or (Flaw((), value, self.allowed),)
 
 
 def not_allowed(value: str, allowed: str) -> str:

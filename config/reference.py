@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterable
 
 from config.annotation_table import ANNOTATIONS, ELSEWHERE, POLICY_ANNOTATIONS, PREFIX
 from config.knobs import Knob
 from config.load import variable
+from config.metrics import PROPORTION_KNOBS, THRESHOLD_KNOBS, ProportionMetric, ThresholdMetric
 from config.policy import SHIPPED
 from config.policy_knobs import POLICY_KNOBS
+from config.promql import PLACEHOLDERS
 from config.setting_knobs import SETTING_KNOBS
 from config.settings import Settings
+
+_PLACEHOLDERS = "; ".join(f"`${name}`, {meaning}" for name, meaning in PLACEHOLDERS.items())
 
 _HEAD = """\
 # Configuration
@@ -60,6 +65,43 @@ Some values cannot go together: each `safe-` tolerance must be above its `max-` 
 not be above `last-judged`.
 """
 
+_METRICS = f"""\
+
+## Metrics of your own
+
+A policy's `metrics` are judged besides errors and latency, or checked. They are PromQL, with the arm as a
+placeholder: {_PLACEHOLDERS}.
+
+```yaml
+policies:
+  payments:
+    metrics:
+      orders:                        # a proportion: bad and total are counters
+        bad: 'sum by (pod) (orders_total{{outcome="failed", namespace="$namespace", pod=~"$pods"}})'
+        total: 'sum by (pod) (orders_total{{namespace="$namespace", pod=~"$pods"}})'
+        weight: 0.2
+      queue-depth:                   # a threshold: a value and its limit
+        value: 'max(queue_depth{{namespace="$namespace", pod=~"$pods"}})'
+        at-most: 100
+        failures: 3
+```
+
+A **proportion** is judged as errors are: bad events of all events, canary against baseline, with the same bound on
+false rollbacks. Its weight is taken from what errors have of the evidence.
+"""
+
+_THRESHOLDS = """\
+
+A **threshold** is no statistics: it compares the canary's value with a limit, so many intervals in a row, and has no
+error bound. A metric has one sort of key:
+"""
+
+_QUERIES = """\
+
+How queries are asked, what their answers must be like, and what happens where there is none:
+[metrics of your own](metrics.md).
+"""
+
 _ANNOTATIONS = f"""\
 
 ## Annotations
@@ -79,6 +121,11 @@ def render() -> str:
             _POLICIES,
             _policies(),
             _meanings(POLICY_KNOBS),
+            _METRICS,
+            _metrics(PROPORTION_KNOBS, ProportionMetric),
+            _THRESHOLDS,
+            _metrics(THRESHOLD_KNOBS, ThresholdMetric),
+            _QUERIES,
             _ANNOTATIONS,
             _annotations(),
             _overrides(),
@@ -124,6 +171,19 @@ def _policies() -> str:
 def _meanings(knobs: Iterable[Knob]) -> str:
     rows = ((_code(knob.key), knob.kind.unit or "-", knob.kind.range, knob.why) for knob in knobs)
     return _table(("key", "unit", "allowed", "why"), rows)
+
+
+def _metrics(knobs: Iterable[Knob], metric: type[ProportionMetric | ThresholdMetric]) -> str:
+    defaults = {one.name: one.default for one in dataclasses.fields(metric)}
+    rows = (
+        (_code(knob.key), _code(_default(knob, defaults[knob.field])), knob.kind.range, knob.why)
+        for knob in knobs
+    )
+    return _table(("key", "default", "allowed", "why"), rows)
+
+
+def _default(knob: Knob, value: object) -> str:
+    return "" if value in (None, dataclasses.MISSING) else knob.kind.spell(value)
 
 
 def _annotations() -> str:

@@ -87,10 +87,10 @@ def judge_fields() -> Mapping[str, str]:
     """Where each field of a policy goes in JudgeConfig: "max_error_ratio" -> "harm_ratio", ..."""
     from config import Policy
 
-    # A policy whose values are its fields' own names tells.
-    marked: dict[str, Any] = {f.name: f.name for f in dataclasses.fields(Policy)}
+    # A policy whose values are its fields' own names tells. Metrics are more than one value.
+    marked: dict[str, Any] = {f.name: f.name for f in dataclasses.fields(Policy) if f.name != "metrics"}
     arguments = cast("Mapping[str, str]", Policy(**marked).judge_arguments())
-    return {field: argument for argument, field in arguments.items()}
+    return {field: argument for argument, field in arguments.items() if field}
 
 
 def spelt(key: str, value: Any) -> str:

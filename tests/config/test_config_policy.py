@@ -16,6 +16,7 @@ from config import SHIPPED, ConfigurationError, Policy
 from config.document import parse_document
 from config.kinds import Choice, Duration, Flag, Integer, Number
 from config.lists import Edges, Ladder
+from config.metrics import Metric, Metrics, ProportionMetric, ThresholdMetric
 from config.policies import read_policies
 from config.policy import policy_schema
 from config.policy_knobs import POLICY_KNOBS
@@ -38,7 +39,28 @@ def values_of(kind: object) -> st.SearchStrategy[Any]:
         case Edges(most):
             edges = st.sets(st.floats(1e-3, 3600), max_size=most)
             return edges.map(lambda chosen: tuple(sorted(chosen)))
+        case Metrics():
+            return st.lists(any_metric(), max_size=3, unique_by=lambda metric: metric.name).map(tuple)
     raise AssertionError(f"no strategy for {kind}")
+
+
+def any_metric() -> st.SearchStrategy[Metric]:
+    """Every sort of metric of one's own; the weights of three leave errors something."""
+    names = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
+    counter = st.sampled_from(['sum by (pod) (x{pod=~"$pods"})', "y_total{app='$workload'}"])
+    limit = st.floats(-1e6, 1e6)
+    proportions = st.builds(
+        ProportionMetric,
+        names,
+        counter,
+        counter,
+        st.floats(0.001, 0.01),
+        max_ratio=st.none() | st.floats(1, 2),
+        safe_ratio=st.none() | st.floats(3, 50),
+    )
+    highest = st.builds(ThresholdMetric, names, st.just("max(z)"), limit, failures=st.integers(1, 1000))
+    lowest = st.builds(ThresholdMetric, names, st.just("min(z)"), at_least=limit)
+    return proportions | highest | lowest
 
 
 policies = st.builds(
@@ -67,7 +89,7 @@ def test_a_shipped_policy_is_sound(name: str) -> None:
     assert policy.last_judged_step == 50
     for knob in POLICY_KNOBS:
         value = getattr(policy, knob.field)
-        assert knob.kind.parse(value) == value, knob.key
+        assert knob.kind.parse(knob.kind.plain(value)) == value, knob.key
     JudgeConfig(**policy.judge_arguments())
 
 

@@ -33,8 +33,10 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_head() -> None:
         assert len({len(row) for row in rows}) == 1
 
 
-def test_its_example_can_be_used(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", render(), re.DOTALL)
+def test_its_examples_can_be_used(tmp_path: Path) -> None:
+    settings, metrics = re.findall(r"```yaml\n(.*?)```", render(), re.DOTALL)
     file = tmp_path / "canaryd.yaml"
-    file.write_text(example)
+    file.write_text(settings)
     assert load(file).policies["payments"].deadline == 8 * 3600
+    file.write_text(metrics)
+    assert [one.name for one in load(file).policies["payments"].metrics] == ["orders", "queue-depth"]
