@@ -20,6 +20,7 @@ from typing import Final, Protocol
 
 from analysis.arms import FIRST_WINDOW, Arm, Pods, base_line, begun_since, belongs, births
 from analysis.counts import Interval
+from analysis.custom_queries import CounterQuery, ValueQuery
 from analysis.errors import BadCounts, EdgesDiffer, PrometheusDown, PrometheusError
 from analysis.readings import PodDelta, common_edges, deltas
 from analysis.telemetry import PodReading, PodSamples, WorkloadRef, WorkloadSamples
@@ -36,7 +37,8 @@ class RunQuery:
 
     weight: the canary's configured share, 0..1; settled_since: when that weight had propagated (change +
     settle time), None while it has not; warm_up: seconds of a pod's life that are not judged, for pods whose
-    birth is known or seen.
+    birth is known or seen; custom: queries of its own (see custom.py); asking: they are still under way, so that
+    the run is remembered and not read at this tick.
     """
 
     run_id: str
@@ -47,6 +49,8 @@ class RunQuery:
     canary_pods: Pods = None
     baseline_pods: Pods = None
     warm_up: float = 0.0
+    custom: tuple[CounterQuery | ValueQuery, ...] = ()
+    asking: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,7 @@ class IntervalBuilder:
     def tick(self, runs: Sequence[RunQuery], at: float) -> Mapping[str, Outcome]:
         """One reading for all `runs` together, at `at` (seconds since the epoch): run_id -> outcome."""
         self._runs = {run.run_id: self._runs[run.run_id] for run in runs if run.run_id in self._runs}
+        runs = [run for run in runs if not run.asking]
         if not runs:
             return {}
         reading = self._reader.read(

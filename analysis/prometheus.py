@@ -11,7 +11,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -22,6 +22,7 @@ from prometheus_api_client import PrometheusConnect
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
+from analysis.custom_queries import Answer, Sample
 from analysis.errors import BadConfig, PrometheusAnswer, PrometheusDown, PrometheusError
 from analysis.intervals import IntervalBuilder
 from analysis.telemetry import (
@@ -77,13 +78,42 @@ class PrometheusClient:
 
         Every series has text labels and samples [seconds, text]. Raises PrometheusDown, PrometheusAnswer.
         """
-        until = time.monotonic() + self._timeout
-        result = self._within(until, query, lambda: self._ask(query, at, until))
+        result = self._result("matrix", query, at, time.monotonic() + self._timeout)
         return [self._series(one, query) for one in result]
+
+    def vectors(self, queries: Iterable[str], at: float) -> Mapping[str, Answer]:
+        """The instant vectors of `queries`, evaluated at `at`, asked one after the other within one deadline.
+
+        Each is a list of samples or the error that came instead. Once Prometheus is down for one of them, the
+        others are not asked.
+        """
+        until = time.monotonic() + self._timeout
+        answers: dict[str, Answer] = {}
+        down: PrometheusDown | None = None
+        for query in queries:
+            try:
+                if down is not None:
+                    raise PrometheusDown(f"not asked after {down.what}", url=self.url, query=query)
+                answers[query] = [
+                    self._sample(one, query) for one in self._result("vector", query, at, until)
+                ]
+            except PrometheusError as error:
+                answers[query] = error
+                down = down or (error if isinstance(error, PrometheusDown) else None)
+        return answers
 
     def close(self) -> None:
         """Drop the pooled connections."""
         self._session.close()
+
+    def _result(self, wanted: str, query: str, at: float, until: float) -> Sequence[Any]:
+        kind: str
+        result: list[Any]
+        kind, result = self._within(until, query, lambda: self._ask(query, at, until))
+        if kind != wanted:
+            what = f"a result of type {kind!r} came instead of a {wanted}"
+            raise PrometheusAnswer(what, url=self.url, query=query)
+        return result
 
     def _ask(self, query: str, at: float, until: float) -> Any:
         left = max(until - time.monotonic(), 0.001)
@@ -116,14 +146,25 @@ class PrometheusClient:
 
     def _series(self, raw: Any, query: str) -> Series:
         """`raw` if it is a series of plain samples."""
-        metric = raw.get("metric") if isinstance(raw, dict) else None
-        values = raw.get("values") if isinstance(raw, dict) else None
-        if not isinstance(metric, dict) or not all(isinstance(v, str) for v in metric.values()):
-            raise PrometheusAnswer("a series without labels", url=self.url, query=query)
+        metric, values = self._labels(raw, query), raw.get("values")
         if not isinstance(values, list) or not all(map(_is_sample, values)):
             what = f"the series {metric} has samples that are not [seconds, text]"
             raise PrometheusAnswer(what, url=self.url, query=query)
         return {"metric": metric, "values": values}
+
+    def _sample(self, raw: Any, query: str) -> Sample:
+        """`raw` if it is one plain sample of a series."""
+        metric, value = self._labels(raw, query), raw.get("value")
+        if not _is_sample(value):
+            what = f"the series {metric} has a value that is not [seconds, text]"
+            raise PrometheusAnswer(what, url=self.url, query=query)
+        return Sample(metric, value[1])
+
+    def _labels(self, raw: Any, query: str) -> Mapping[str, str]:
+        metric = raw.get("metric") if isinstance(raw, dict) else None
+        if not isinstance(metric, dict) or not all(isinstance(v, str) for v in metric.values()):
+            raise PrometheusAnswer("a series without labels", url=self.url, query=query)
+        return metric
 
 
 def _is_sample(value: Any) -> bool:
@@ -202,14 +243,13 @@ class _StrictSession(requests.Session):
         return self._complete(answer, query)
 
     def _complete(self, answer: Mapping[str, Any], query: str) -> Mapping[str, Any]:
-        """A matrix without warnings: a warning means that counts may be missing."""
+        """Type and result of an answer without warnings: a warning means that counts may be missing."""
         if answer.get("warnings"):
             raise self._answer(f"answered with warnings {answer['warnings']!r}", query)
         data = answer.get("data")
-        kind = data.get("resultType") if isinstance(data, dict) else None
-        if kind != "matrix" or not isinstance(data, dict) or not isinstance(data.get("result"), list):
-            raise self._answer(f"a result of type {kind!r} came instead of a matrix", query)
-        return answer
+        if not isinstance(data, dict) or not isinstance(data.get("result"), list):
+            raise self._answer("an answer without a result came", query)
+        return {"data": {"result": (data.get("resultType"), data["result"])}}
 
     def _down(self, what: str, query: str) -> PrometheusDown:
         return PrometheusDown(what, url=self._url, query=query)
@@ -219,7 +259,7 @@ class _StrictSession(requests.Session):
 
 
 class _Good(requests.Response):
-    """An answer that was already decoded and checked."""
+    """An answer that was already decoded and checked: its result is (type, list)."""
 
     def __init__(self, answer: Mapping[str, Any]) -> None:
         super().__init__()
@@ -313,9 +353,9 @@ class Access(Protocol):
     def headers(self) -> tuple[tuple[str, str], ...]: ...
 
 
-def interval_builder(access: Access) -> IntervalBuilder:
-    """A builder that reads the Prometheus of the settings. Raises BadConfig."""
-    client = PrometheusClient(
+def client(access: Access) -> PrometheusClient:
+    """A client of the Prometheus of the settings. Raises BadConfig."""
+    return PrometheusClient(
         access.url,
         timeout=access.timeout,
         token_file=access.bearer_token_file or None,
@@ -323,4 +363,8 @@ def interval_builder(access: Access) -> IntervalBuilder:
         verify=access.verify,
         headers=dict(access.headers),
     )
-    return IntervalBuilder(Reader(client), scrape_interval=access.scrape_interval)
+
+
+def interval_builder(access: Access) -> IntervalBuilder:
+    """A builder that reads the Prometheus of the settings. Raises BadConfig."""
+    return IntervalBuilder(Reader(client(access)), scrape_interval=access.scrape_interval)

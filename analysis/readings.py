@@ -24,7 +24,7 @@ is warming up.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from analysis.counts import Counts
@@ -32,6 +32,7 @@ from analysis.errors import BadCounts, EdgesDiffer
 from analysis.telemetry import PodReading, SeriesId
 
 ArmReading = Mapping[str, PodReading]  # pod name -> its counters
+Counting = Callable[[str, PodReading, PodReading], Counts]  # pod, before, now
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +46,20 @@ class PodDelta:
 
 
 def deltas(
-    previous: ArmReading, current: ArmReading, *, since: float, born: Mapping[str, float] | None = None
+    previous: ArmReading,
+    current: ArmReading,
+    *,
+    since: float,
+    born: Mapping[str, float] | None = None,
+    counts: Counting | None = None,
 ) -> dict[str, PodDelta]:
     """What each pod of an arm served between the readings, as far as that can be told.
 
     since: when `previous` was taken; born: pods that started at zero if `previous` has none of them, with the
-    time of their birth (seconds since the epoch). Raises BadCounts, EdgesDiffer.
+    time of their birth (seconds since the epoch); counts: what the growth of a pod's counters means, by default
+    requests, errors and latencies of Istio's. Raises BadCounts, EdgesDiffer.
     """
+    counts = counts or _counts
     pods: dict[str, PodDelta] = {}
     for pod, now in current.items():
         before = previous.get(pod)
@@ -61,9 +69,9 @@ def deltas(
         if before is None:
             before = PodReading(min(max(since, birth or since), now.time))
         other_target = before.target and before.target != now.target
-        if now.time <= before.time or other_target or _fell(before, now):
+        if now.time <= before.time or other_target or fell(before, now):
             continue
-        pods[pod] = PodDelta(before.time, now.time, _counts(pod, before, now), now.edges)
+        pods[pod] = PodDelta(before.time, now.time, counts(pod, before, now), now.edges)
     return pods
 
 
@@ -80,7 +88,8 @@ def common_edges(*arms: Mapping[str, PodDelta]) -> tuple[float, ...]:
     return next(iter(found), ())
 
 
-def _fell(before: PodReading, now: PodReading) -> bool:
+def fell(before: PodReading, now: PodReading) -> bool:
+    """Whether a counter that both readings have is lower in the later one."""
     if any(now.requests[series] < n for series, n in before.requests.items() if series in now.requests):
         return True
     return any(
