@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Literal
 
-from analysis import Counts, Interval, Judge, JudgeConfig, Verdict, allocation
+from analysis import Counts, Interval, Judge, JudgeConfig, JudgeState, Verdict, allocation
 from analysis.errors import AnalysisError
 from analysis.intervals import Blind, IntervalBuilder, Outcome, Pods, RunQuery
 from analysis.telemetry import WorkloadRef
@@ -131,13 +131,21 @@ class Measurer:
             evidence=evidence,
             allocation=wealth,
             misallocated=misallocated,
-            verdict=judge.verdict(evidence, deadline_passed=late) if evidence.intervals else None,
+            verdict=_said(judge, evidence, late=late) if evidence.intervals else None,
             fresh=any(_of_new_version(run, interval) for interval in intervals),
             judged_to=intervals[-1].end if intervals else None,
             seen_share=share,
             request_rate=rate,
         )
         return _watch(run, intervals, config, measured) if watched else measured
+
+
+def _said(judge: Judge, evidence: JudgeState, *, late: bool) -> Verdict:
+    """The verdict; that the deadline has passed hides no alarm."""
+    verdict = judge.verdict(evidence)
+    if late and verdict.decision == "continue":
+        return judge.verdict(evidence, deadline_passed=True)
+    return verdict
 
 
 def _watch(run: Run, intervals: Sequence[Interval], config: JudgeConfig, measured: Measured) -> Measured:

@@ -35,9 +35,10 @@ POLICIES: Mapping[str, Mapping[str, object]] = MappingProxyType(
 )
 
 
-# Where errors come in bursts: an alarm is waited out on the lowest rung, which has traffic enough to tell.
+# Where errors come in bursts: an alarm is waited out on the lowest rung, which has traffic enough to tell, and what
+# the burst has spoilt counts until much more traffic has gone well.
 BURSTS: Mapping[str, str] = MappingProxyType(
-    {"burst-block": "10s", "steps": "5,10,25,50,100", "deadline": "6m"}
+    {"burst-block": "10s", "steps": "5,10,25,50,100", "deadline": "6m", "harm-budget": "20"}
 )
 
 

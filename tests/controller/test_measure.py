@@ -117,6 +117,18 @@ def test_a_weight_that_is_on_its_way_is_not_judged(run: Run) -> None:
     assert [query.settled_since for query in script.asked] == [None]
 
 
+@pytest.mark.parametrize(
+    ("errors", "now", "decision"),
+    [(1, 10.0, "continue"), (1, 10_000.0, "inconclusive"), (15, 10.0, "retreat"), (15, 10_000.0, "retreat")],
+)
+def test_the_deadline_hides_no_alarm(run: Run, errors: int, now: float, decision: str) -> None:
+    measure = measurer(*(interval(second, errors) for second in (1, 2, 3)))
+    for at in (1.0, 2.0, 3.0):
+        measure.read([run], at)
+    verdict = measure.measured(run, now).verdict
+    assert verdict is not None and verdict.decision == decision
+
+
 def test_no_series_is_silence_and_everything_else_is_blindness(run: Run) -> None:
     measure = measurer(Blind("NoSeries", "never a request"), Blind("PrometheusDown", "refused"))
     measure.read([run], 1.0)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from document_pages import ROOT
 
+from analysis.judge_config import ERRORS, LATENCY
+from analysis.sentences import regression
 from canaryd.controller.preflight import CHECKS
 from canaryd.domain.model import Hold, Phase, Stage
 
@@ -46,7 +48,7 @@ def _reasons() -> set[str]:
         for keyword in _nodes("canaryd/controller")
         if isinstance(keyword, ast.keyword) and keyword.arg == "reason"
     }
-    regressions = {word for word in map(_text, _nodes("analysis")) if word.endswith("Regression")}
+    regressions = {regression(metric) for metric in (ERRORS, LATENCY, "checkouts")}
     return {word for word in words if CAMEL.fullmatch(word)} | regressions
 
 

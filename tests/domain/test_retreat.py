@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Literal
 
 import pytest
-from stage_play import OLD, POLICY, Play, fresh_run, read_back, verdict
-from test_release import assert_clean, at
+from stage_play import OLD, POLICY, Play, at, fresh_run, read_back, verdict
+from test_release import assert_clean
 
 from analysis.watch import WatchVerdict
 from canaryd.domain.announce import announce
