@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,25 +10,35 @@ from analysis.arena.scenario import EDGES
 from analysis.arena.traffic import Tick, total
 from analysis.counts import Counts
 
-_NOTHING: Final = Counts(0, 0)
-
 
 @dataclass(slots=True)
 class Window:
-    """Counts of both arms since the last `clear`."""
+    """Counts of both arms since the last `clear`; added up when they are asked for."""
 
-    canary: Counts = _NOTHING
-    baseline: Counts = _NOTHING
+    _canary: list[Counts] = field(default_factory=list)
+    _baseline: list[Counts] = field(default_factory=list)
+
+    @property
+    def canary(self) -> Counts:
+        """The canary's."""
+        self._canary = [total(self._canary)]
+        return self._canary[0]
+
+    @property
+    def baseline(self) -> Counts:
+        """The baseline's."""
+        self._baseline = [total(self._baseline)]
+        return self._baseline[0]
 
     def add(self, tick: Tick) -> None:
         """One more interval; peers know no quarantine."""
         if tick.interval is not None:
-            self.canary = total((self.canary, *tick.interval.canary.values()))
-            self.baseline = total((self.baseline, *tick.interval.baseline.values()))
+            self._canary += tick.interval.canary.values()
+            self._baseline += tick.interval.baseline.values()
 
     def clear(self) -> None:
         """Begin the next window."""
-        self.canary = self.baseline = _NOTHING
+        self._canary, self._baseline = [], []
 
 
 def error_rate(counts: Counts) -> float:
