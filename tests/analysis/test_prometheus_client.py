@@ -27,6 +27,10 @@ def matrix(*series: Any, **more: Any) -> dict[str, Any]:
     return {"status": "success", "data": {"resultType": "matrix", "result": list(series)}, **more}
 
 
+def vector(*samples: Any, **more: Any) -> dict[str, Any]:
+    return {"status": "success", "data": {"resultType": "vector", "result": list(samples)}, **more}
+
+
 SERIES = {"metric": {"pod": "a"}, "values": [[1700000000.123, "17"], [1700000001, "1e+06"]]}
 
 
@@ -294,6 +298,51 @@ def test_queries_wait_for_a_slot_no_longer_than_the_deadline() -> None:
         for _ in range(3):
             with pytest.raises(PrometheusDown):
                 client.matrix(QUERY, 0)
+
+
+class TestVectors:
+    def test_each_query_has_its_samples(self, server: Scripted, client: PrometheusClient) -> None:
+        server.says(vector({"metric": {"pod": "a"}, "value": [1700000000.123, "17"]}))
+        answers = client.vectors(["one", "two"], 1700000001.25)
+        assert answers == {query: [({"pod": "a"}, "17")] for query in ("one", "two")}
+        assert [asked.form for asked in server.asked] == [
+            {"query": [query], "time": ["1700000001.250"]} for query in ("one", "two")
+        ]
+
+    @pytest.mark.parametrize(
+        ("answer", "status", "wanted"),
+        [
+            (matrix(SERIES), 200, "'matrix' came instead of a vector"),
+            ({"status": "success", "data": {"resultType": "scalar", "result": [1, "2"]}}, 200, "'scalar'"),
+            ({"status": "error", "errorType": "bad_data", "error": "parse error"}, 400, "parse error"),
+            (vector({"metric": {}, "value": [1, 2]}), 200, "not [seconds, text]"),
+            (vector({"metric": {}}), 200, "not [seconds, text]"),
+            (vector(3), 200, "without labels"),
+            (vector(warnings=["partial data"]), 200, "partial data"),
+        ],
+    )
+    def test_a_query_without_a_vector_has_an_error_of_its_own(
+        self, server: Scripted, client: PrometheusClient, answer: Any, status: int, wanted: str
+    ) -> None:
+        server.says(answer, status=status)
+        answers = client.vectors(["one", "two"], 1.0)
+        for query in ("one", "two"):
+            error = answers[query]
+            assert isinstance(error, PrometheusAnswer)
+            assert wanted in str(error)
+            assert error.query == query
+
+    def test_one_deadline_for_all_and_the_rest_is_not_asked(self) -> None:
+        url, listener = _talk(_silent)
+        with listener:
+            start = time.monotonic()
+            answers = PrometheusClient(url, timeout=0.4).vectors(["one", "two", "three"], 1.0)
+            assert time.monotonic() - start < 5
+        one, two, three = (answers[query] for query in ("one", "two", "three"))
+        assert isinstance(one, PrometheusDown)
+        for other in (two, three):
+            assert isinstance(other, PrometheusDown)
+            assert "not asked after no answer" in str(other)
 
 
 class TestAccess:

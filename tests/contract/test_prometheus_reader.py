@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from analysis import Interval
+from analysis.custom import CustomCounts
+from analysis.custom_queries import CounterQuery, texts
 from analysis.errors import PrometheusAnswer, PrometheusDown
 from analysis.intervals import Blind, IntervalBuilder, Outcome, Pending, RunQuery
 from analysis.prometheus import PrometheusClient, Reader
@@ -210,6 +212,56 @@ def test_a_restart_costs_a_pod_one_span_and_the_others_nothing(
     run.tick()
     pods["checkout-0"].serve("200", 3)
     run.until({"checkout-0": (3, 0, 3), "checkout-1": (2, 0, 2)})
+
+
+def test_a_custom_metric_counts_what_requests_do(client: PrometheusClient, pods: dict[str, Pod]) -> None:
+    """Not found, of all requests: the same counters, asked for as an instant vector per arm."""
+
+    def counter(arm: WorkloadRef, code: str) -> str:
+        return f'sum by (pod) (istio_requests_total{{destination_workload="{arm.name}",response_code=~"{code}"}})'
+
+    arms = (CANARY, BASELINE)
+    query = CounterQuery(
+        "missing",
+        bad=(counter(CANARY, "404"), counter(BASELINE, "404")),
+        total=(counter(CANARY, ".*"), counter(BASELINE, ".*")),
+    )
+    run = RunQuery("run", *arms, 0.1, settled_since=0.0, custom=(query,))
+    builder, counts = IntervalBuilder(Reader(client)), CustomCounts()
+    seen: dict[str, list[int]] = {}
+
+    def tick() -> None:
+        at = time.time()
+        outcome = builder.tick([run], at)["run"]
+        taken = counts.take(run, outcome, client.vectors(texts(run.custom), at), at).outcome
+        if isinstance(taken, Interval) and "missing" in taken.custom:
+            missing = taken.custom["missing"]
+            for pod, one in [*missing.canary.items(), *missing.baseline.items()]:
+                total = seen.setdefault(pod, [0, 0])
+                seen[pod] = [total[0] + one.requests, total[1] + one.errors]
+
+    time.sleep(3 * SCRAPE)
+    tick()
+    for _ in range(8):
+        pods["checkout-canary-0"].serve("200", 7)
+        pods["checkout-canary-0"].serve("404", 2)
+        pods["checkout-0"].serve("200", 40)
+        pods["checkout-1"].serve("404", 1)
+        tick()
+        time.sleep(0.17)
+
+    def done() -> bool:
+        pods["checkout-canary-0"].serve("200", 1)  # an arm that has nothing new is waited for
+        pods["checkout-0"].serve("200", 1)
+        tick()
+        return {pod: bad for pod, (_, bad) in seen.items()} == {
+            "checkout-canary-0": 16,
+            "checkout-0": 0,
+            "checkout-1": 8,
+        }
+
+    _until(done, patience=20.0)
+    assert seen["checkout-1"] == [8, 8]
 
 
 def test_a_page_that_is_no_api_is_named(url: str, client: PrometheusClient) -> None:
