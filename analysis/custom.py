@@ -30,7 +30,7 @@ from analysis.arms import Arm, Pods, base_line, begun_since, belongs, births
 from analysis.counts import Arms, Counts, Interval
 from analysis.custom_queries import Answer, CounterQuery, Sample, ValueQuery
 from analysis.errors import AnalysisError, BadCounts, PrometheusError, shown
-from analysis.intervals import Outcome, Quarantined, RunQuery
+from analysis.intervals import Outcome, Pending, Quarantined, RunQuery
 from analysis.readings import deltas, fell
 from analysis.telemetry import PodReading, SeriesId, WorkloadRef, whole
 
@@ -62,6 +62,13 @@ class _Memory:
     lost: set[int] = field(default_factory=set)
 
 
+def due(outcome: Outcome) -> bool:
+    """Whether a run's own queries are to be asked: an interval was closed, or a base line was taken."""
+    return isinstance(outcome, Interval | Quarantined) or (
+        isinstance(outcome, Pending) and outcome.reason == "BaseLine"
+    )
+
+
 @dataclass(slots=True)
 class CustomCounts:
     """One run's counters between two readings; lost with the daemon, hence a base line. Not thread-safe."""
@@ -70,7 +77,9 @@ class CustomCounts:
     _memories: dict[str, _Memory] = field(default_factory=dict)
 
     def take(self, run: RunQuery, outcome: Outcome, answers: Mapping[str, Answer], at: float) -> Taken:
-        """`outcome` with the custom metrics of its interval. answers: by PromQL, evaluated at `at`."""
+        """An outcome that is `due`, with the custom metrics of its interval. answers: by PromQL, evaluated at `at`."""
+        if isinstance(outcome, Pending):
+            self._memories.clear()  # a base line
         custom: dict[str, Arms] = {}
         values: dict[str, float | None] = {}
         unseen: dict[str, str] = {}

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from analysis import Arms, Counts, Interval
-from analysis.custom import CustomCounts, Taken
+from analysis.custom import CustomCounts, Taken, due
 from analysis.custom_queries import Answer, CounterQuery, Sample, ValueQuery, texts
 from analysis.errors import PrometheusDown
-from analysis.intervals import Pending, Quarantined, RunQuery
+from analysis.intervals import Blind, Outcome, Pending, Quarantined, RunQuery
 from analysis.telemetry import WorkloadRef
 
 CANARY, BASELINE = WorkloadRef("shop", "checkout-canary"), WorkloadRef("shop", "checkout")
@@ -306,11 +306,25 @@ class TestThresholds:
         assert taken.unseen["depth"].startswith(why)
 
 
-def test_where_nothing_is_closed_only_the_base_line_moves() -> None:
-    metered = Metered()
+@pytest.mark.parametrize(
+    ("outcome", "asked"),
+    [
+        (Interval(0, 1, 0.1), True),
+        (Quarantined("WarmUp", "young", Interval(0, 1, 0.1)), True),
+        (Pending("BaseLine", "the first reading"), True),
+        (Pending("NoNewScrape", "nothing new"), False),
+        (Blind("Stale", "nothing recent"), False),
+    ],
+)
+def test_queries_are_asked_when_an_interval_is_closed(outcome: Outcome, asked: bool) -> None:
+    assert due(outcome) is asked
+
+
+def test_a_base_line_of_requests_is_one_of_custom_metrics(metered: Metered) -> None:
+    metered.read(110, {"c": (60, 6)}, {"b": (590, 52)})
     pending = Pending("BaseLine", "the first reading")
-    answers = metered.answers({"c": (50, 5)}, {"b": (500, 50)}, ["1"])
-    assert metered.counts.take(RUN, pending, answers, 100).outcome is pending
-    assert metered.orders(110, {"c": (60, 6)}, {"b": (590, 52)})[0] == Arms(
+    answers = metered.answers({"c": (70, 6)}, {"b": (680, 52)}, ["1"])
+    assert metered.counts.take(RUN, pending, answers, 120).outcome is pending
+    assert metered.orders(130, {"c": (80, 7)}, {"b": (770, 54)})[0] == Arms(
         {"c": Counts(10, 1)}, {"b": Counts(90, 2)}
     )

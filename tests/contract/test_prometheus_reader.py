@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from analysis import Interval
-from analysis.custom import CustomCounts
+from analysis.custom import CustomCounts, due
 from analysis.custom_queries import CounterQuery, texts
 from analysis.errors import PrometheusAnswer, PrometheusDown
 from analysis.intervals import Blind, IntervalBuilder, Outcome, Pending, RunQuery
@@ -233,6 +233,8 @@ def test_a_custom_metric_counts_what_requests_do(client: PrometheusClient, pods:
     def tick() -> None:
         at = time.time()
         outcome = builder.tick([run], at)["run"]
+        if not due(outcome):
+            return
         taken = counts.take(run, outcome, client.vectors(texts(run.custom), at), at).outcome
         if isinstance(taken, Interval) and "missing" in taken.custom:
             missing = taken.custom["missing"]
