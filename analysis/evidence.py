@@ -70,13 +70,17 @@ def all_metrics(state: JudgeState, config: JudgeConfig) -> Metrics:
     return metrics(config, state.absent, state.latency.judged)
 
 
-def harm(rows: Proportions, known: Metrics, alpha: float) -> Harm:
+def harm(state: JudgeState, config: JudgeConfig) -> Harm:
     """Tier A's evidence against "no metric is worse than it may be"."""
+    known, rows = all_metrics(state, config), state.rows
     odds = rows.log_harm(known.layout)
     decisive = odds.copy()
     decisive[: len(rows.difference)] = rows.log_boosted(known.layout)
     logs = tuple(_averaged(decisive, metric.accusing) for metric in known.metrics)
     plain = tuple(_averaged(odds, metric.accusing) for metric in known.metrics)
+    if config.slow_ratio == 1 and state.latency.tilts.scores:
+        tilts = state.latency.tilts.log_value()
+        logs, plain = _with_tilts(known, logs, tilts), _with_tilts(known, plain, tilts)
     total = _weighted(known, logs)
     parts = [math.log(metric.share) + log for metric, log in zip(known.metrics, logs, strict=True)]
     return Harm(
@@ -86,8 +90,16 @@ def harm(rows: Proportions, known: Metrics, alpha: float) -> Harm:
         total,
         _weighted(known, plain),
         # Boosted wealth stops at its threshold, so that equality must be told from rounding.
-        refuted=total >= -math.log(alpha) - _ROUNDING,
+        refuted=total >= -math.log(config.alpha) - _ROUNDING,
         leading=max(range(len(parts)), key=parts.__getitem__),
+    )
+
+
+def _with_tilts(known: Metrics, logs: tuple[float, ...], tilts: float) -> tuple[float, ...]:
+    """Latency's evidence is half by edges, half by tilts."""
+    return tuple(
+        log_sum([log, tilts]) - math.log(2) if metric.name == LATENCY else log
+        for metric, log in zip(known.metrics, logs, strict=True)
     )
 
 
@@ -127,7 +139,7 @@ def log_sum(logs: list[float]) -> float:
 def weigh(state: JudgeState, config: JudgeConfig) -> Evidence:
     """What the state says about every metric that is judged."""
     known = all_metrics(state, config)
-    against = harm(state.rows, known, config.alpha)
+    against = harm(state, config)
     total_bursts, burst_logs = bursts(state, config)
     shown = {
         metric.name: _shown(metric, i, state, config, against, burst_logs)

@@ -63,7 +63,7 @@ class Judge:
         blocks = state.bursts
         if self.config.burst_block:
             blocks = alarm.blocks_after(blocks, interval, state.latency, known, self.config)
-        latency, rows = self._latency(state.latency, rows, interval.edges, baseline)
+        latency, rows = self._latency(state.latency, rows, interval, (canary, baseline), span)
         after = replace(
             state,
             intervals=state.intervals + both,
@@ -97,7 +97,7 @@ class Judge:
         if state.alarm is not None:
             return "inconclusive" if deadline_passed else "retreat"
         if state.judged_seconds >= self.config.min_judged and all_safe(state, self.config):
-            evidence = harm_evidence(state.rows, all_metrics(state, self.config), self.config.alpha)
+            evidence = harm_evidence(state, self.config)
             if evidence.total < -math.log(self.config.alpha) / 2:
                 return "promote"
         return "inconclusive" if deadline_passed else "continue"
@@ -153,12 +153,19 @@ class Judge:
         return np.array(cells, dtype=np.float64)
 
     def _latency(
-        self, before: Latency, rows: Proportions, edges: tuple[float, ...], baseline: Totals
+        self, before: Latency, rows: Proportions, interval: Interval, arms: tuple[Totals, Totals], span: Span
     ) -> tuple[Latency, Proportions]:
         """Until edges are chosen, the baseline's buckets are learned from and not judged."""
-        if not edges or before.judged or self.config.latency_weight == 0:
+        if not interval.edges or self.config.latency_weight == 0:
             return before, rows
-        after, recent = before.learned(edges, baseline.latency, self.config.slow_edges)
+        canary, baseline = arms
+        if before.judged:
+            tilts = before.tilts.after(span.stakes, canary.latency, baseline.latency)
+            return (before if tilts is before.tilts else replace(before, tilts=tilts)), rows
+        tilting = self.config.slow_ratio == 1
+        after, recent = before.learned(
+            interval.edges, baseline.latency, self.config.slow_edges, tilting=tilting
+        )
         return after, rows.with_rows(recent) if len(recent) else rows
 
     def _stakes(self, state: JudgeState, seconds: float, *, rise: int) -> tuple[float, float]:
@@ -199,7 +206,7 @@ class Judge:
         if state.proved:
             return state
         config, known = self.config, all_metrics(state, self.config)
-        evidence = harm_evidence(state.rows, known, config.alpha)
+        evidence = harm_evidence(state, config)
         metric, threshold = known.metrics[evidence.leading], -math.log(config.alpha)
         if config.burst_block:
             total, each = burst_evidence(state, config)
@@ -224,7 +231,10 @@ class Judge:
             return state
         if not alarm.is_cleared(state.alarm, state.rows, state.bursts, self.config):
             return state
-        return replace(state, alarm=None, cleared=state.cleared + 1, rows=state.rows.afresh())
+        latency = replace(state.latency, tilts=state.latency.tilts.afresh())
+        return replace(
+            state, alarm=None, cleared=state.cleared + 1, rows=state.rows.afresh(), latency=latency
+        )
 
     def _guarded(self, state: JudgeState, evidence: Harm, row: int) -> bool:
         return harm.guarded(

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.errors import EdgesDiffer, UnknownEdge
+from analysis.tilts import Tilts, chosen
 
 Floats = NDArray[np.float64]
 
@@ -38,11 +39,13 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """edges: the histogram's, seconds; past: the baseline's buckets until edges are chosen; judged: those."""
+    """edges: the histogram's, seconds; past: the baseline's buckets until edges are chosen; judged: those;
+    tilts: evidence by all buckets together, which counts where no slowness is tolerated."""
 
     edges: tuple[float, ...] = ()
     past: tuple[int, ...] = ()
     judged: tuple[Edge, ...] = ()
+    tilts: Tilts = field(default_factory=Tilts)
 
     def check(self, edges: tuple[float, ...], named: tuple[float, ...]) -> None:
         """Raises EdgesDiffer when `edges` are not those of before, UnknownEdge when a named one is no edge."""
@@ -55,12 +58,12 @@ class Latency:
                 raise UnknownEdge("slow_edges", name, f"an edge of the histogram, which has {edges}")
 
     def learned(
-        self, edges: tuple[float, ...], buckets: tuple[int, ...], named: tuple[float, ...]
+        self, edges: tuple[float, ...], buckets: tuple[int, ...], named: tuple[float, ...], *, tilting: bool
     ) -> tuple[Latency, Floats]:
         """With one more interval's `buckets` of the baseline, and for each edge chosen now, what is known of it.
 
         Until the baseline has shown enough, only its past grows; then edges are chosen from it, and the past of
-        their exceedance is returned, shape (chosen, 4) as Proportions.recent.
+        their exceedance is returned, shape (chosen, 4) as Proportions.recent; tilting: scores as well.
         """
         past = tuple(a + b for a, b in itertools.zip_longest(self.past, buckets, fillvalue=0))
         requests = sum(past)
@@ -72,7 +75,7 @@ class Latency:
         harmful = _harm_indices(slower, requests, rates, slow)
         judged = tuple(Edge(i, i in harmful, i in slow) for i in sorted(slow | harmful))
         recent = np.array([[0.0, 0.0, slower[edge.index], requests] for edge in judged])
-        return Latency(edges, (), judged), recent
+        return Latency(edges, (), judged, chosen(past) if tilting else Tilts()), recent
 
     def slower(self, buckets: tuple[int, ...]) -> list[int]:
         """How many requests are slower than each judged edge; zeros without a histogram."""

@@ -13,6 +13,7 @@ from analysis.errors import BadState
 from analysis.judge_config import ERRORS, LATENCY, JudgeConfig
 from analysis.latency import Latency
 from analysis.proportion import ODDS, Proportions
+from analysis.tilts import THETAS
 
 VERSION: Final = 2
 BEFORE: Final = -1e300  # seconds: the end of the last interval, where there was none
@@ -100,6 +101,10 @@ def _check(state: JudgeState) -> None:
             raise BadState(f"state.rows.{name}", found, f"{wanted} rows")
     if state.alarm is not None and not (0 <= state.alarm.row < rows and 0 <= state.alarm.column < ODDS):
         raise BadState("state.alarm.row", state.alarm.row, "a row")
+    tilts = state.latency.tilts
+    sizes = len(tilts.scores), len(tilts.wealth.logs)
+    if sizes[0] not in {0, len(state.latency.edges) + 1} or sizes[1] not in {0, THETAS}:
+        raise BadState("state.latency.tilts", sizes, "as long as the buckets and the tilts")
     for edge in state.latency.judged:
         if not 0 <= edge.index < len(state.latency.edges):
             raise BadState("state.latency.judged.index", edge.index, "the index of an edge")

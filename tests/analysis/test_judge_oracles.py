@@ -22,9 +22,11 @@ from analysis import Counts, Interval, JudgeConfig, Watch, WatchLimits, confiden
 from analysis.confidence import EXCESS_GRID
 from analysis.evidence import harm
 from analysis.hypergeometric import log_likelihoods
-from analysis.latency import Edge
+from analysis.latency import Edge, Latency
 from analysis.metrics import metrics
 from analysis.proportion import Layout, Proportions, Span, Tolerance, layout
+from analysis.state import JudgeState
+from analysis.tilts import Tilts, chosen
 from analysis.watch import Limit
 
 Floats = NDArray[np.float64]
@@ -273,7 +275,8 @@ def test_latency_edges_never_gain_together(ratio: float, seen: int) -> None:
         return rows.after(cells, Span(10.0, (0.75, 0.03), 60.0), known.layout)
 
     def log_evidence(rows: Proportions) -> float:
-        return harm(rows, known, config.alpha).odds[1]
+        seen = Latency((0.1, 0.5), (), edges)
+        return harm(JudgeState(rows=rows, latency=seen), config).odds[1]
 
     start = Proportions.start(1, 1).with_rows(np.array([[0, 0, 140, 240], [0, 0, 60, 240.0]]))
     assert log_evidence(start) == pytest.approx(0)
@@ -295,6 +298,26 @@ def test_latency_edges_never_gain_together(ratio: float, seen: int) -> None:
                 if (sum(canary), sum(baseline)) == (n, m)
             )
             assert mean <= 1 + SLACK, (p, q, n, m, mean)
+
+
+@pytest.mark.parametrize("past", [(100, 80, 60), (0, 0, 5), (400, 0, 1)])
+@pytest.mark.parametrize("seen", [0, 2])
+def test_tilts_never_gain_where_the_arms_are_alike(past: tuple[int, ...], seen: int) -> None:
+    """Every spread, every pair of small histograms."""
+    before: Tilts = chosen(past)
+    for _ in range(seen):
+        before = before.after((0.75, 0.03), (1, 2, 2), (30, 20, 10))
+    gained = {
+        pair: math.exp(before.after((0.75, 0.03), *pair).log_value() - before.log_value())
+        for pair in itertools.product(BUCKETS, BUCKETS)
+    }
+    for p, n, m in itertools.product(SPREADS, (1, 2, 3), (1, 2, 3)):
+        mean = sum(
+            multinomial.pmf(canary, n, p) * multinomial.pmf(baseline, m, p) * e
+            for (canary, baseline), e in gained.items()
+            if (sum(canary), sum(baseline)) == (n, m)
+        )
+        assert mean <= 1 + SLACK, (p, n, m, mean)
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.015, 0.3])

@@ -292,6 +292,20 @@ class TestHistograms:
         with pytest.raises(UnknownEdge, match=r"0\.3"):
             release.run(1, slower=1.0)
 
+    def test_a_small_shift_of_the_bulk_is_seen_by_tilts_where_nothing_is_tolerated(self) -> None:
+        strict = JudgeConfig(min_judged=0, burst_block=0, slow_ratio=1.0)
+        ahead = []
+        for seed in range(8):
+            release = Release(strict, rps=300, seed=seed)
+            release.run(60, weight=0.1, slower=1.2, until_decided=False)
+            by_edges = np.logaddexp.reduce(release.state.rows.log_ratio()[1:])
+            ahead.append(release.state.latency.tilts.log_value() - by_edges + np.log(5))
+        assert np.mean(ahead) > 0
+        assert release.verdict().reason == "LatencyRegression"
+        alike = Release(strict, rps=300, seed=4)
+        assert alike.run(200, weight=0.5, slower=1.0, until_decided=False).evidence_harm < 20
+        assert not Release(QUICK).run(5, slower=1.0).metrics["latency"].guilty
+
     def test_latency_can_be_left_out(self) -> None:
         release = Release(JudgeConfig(latency_weight=0, min_judged=0, burst_block=0))
         verdict = release.run(600, weight=0.5, slower=3.0)
