@@ -27,6 +27,7 @@ from analysis.confidence import EXCESS_GRID, LEVEL
 from analysis.growth import Growth, Rates, chance_reached, difference_growth, ratio_growth
 from analysis.judge_config import JudgeConfig
 from analysis.projection import at_odds
+from analysis.proportion import Proportions
 
 Floats = NDArray[np.float64]
 
@@ -34,17 +35,18 @@ Floats = NDArray[np.float64]
 RATIO_EXTRA: Final = -1.7
 RATIO_OVERSHOOT: Final = 0.8  # per nat that a single bad event brings
 DIFFERENCE_EXTRA: Final = 0.0
-SLOW_EXTRA: Final = -1.5
+SLOW_EXTRA: Final = -2.2
 SAFE_EXTRA: Final = -0.3
 EXCESS_EXTRA: Final = 0.0
-EXCESS_LEARNING: Final = 0.4  # per e-fold of intervals: the rates that are bet on are those of the past
+EXCESS_LEARNING: Final = 0.6  # what bets lose as the canary's rate is not known but learned from its past
 
 _LOG_PRIOR_ALIKE: Final = math.log(0.5)  # half of the prior of safety is on "alike"
 _EXCEEDANCE: Final = (0.002, 0.95)  # of the baseline, at edges that count for harm
 _MOST_EDGES: Final = 8
 _SLOW: Final = (0.5, 0.05)  # exceedance at the edges that decide safety unless they are named
-_FIRST_RATE: Final = 0.01  # that the first interval's bets take for the baseline's
+_FIRST_RATE: Final = Proportions.start(1, 1).baseline_rate(0)  # what the first interval's bets take it for
 _EDGES_AFTER: Final = 200  # requests of the baseline, after which latency edges are chosen and judged
+_SHRINK: Final = 20.0  # requests at the baseline's rate that the canary's is shrunk by
 _NOTHING: Final = -1e9  # log of a stake of nothing
 
 
@@ -134,8 +136,10 @@ def intervals_to_refute(excess: float, stretches: Sequence[Stretch]) -> int | No
     grown = [difference_growth(_error_rates(s), delta, [s.truth.canary], harm=False) for s in stretches]
     gained = _each(stretches, [s.requests * float(g.mean[0]) for s, g in zip(stretches, grown, strict=True)])
     gained[0] = stretches[0].requests * float(first.mean[0])
-    learned = EXCESS_LEARNING * np.log(np.arange(1, len(gained) + 1))
-    there = np.cumsum(gained) - learned >= -math.log(1 - LEVEL) + EXCESS_EXTRA
+    served = _each(stretches, [s.requests * s.share for s in stretches])
+    past = np.cumsum(served) - served
+    learning = EXCESS_LEARNING * served * past / (past + _SHRINK) ** 2
+    there = np.cumsum(gained - learning) >= -math.log(1 - LEVEL) + EXCESS_EXTRA
     before = len(there) - stretches[-1].intervals
     if before and there[before - 1]:
         return 0
@@ -210,8 +214,9 @@ def _slowness_noticed(stretches: Sequence[Stretch], config: JudgeConfig, onset: 
     )
     few = np.arange(length) + 1 < config.min_intervals
     threshold = -math.log(config.alpha * config.latency_weight)
-    early = together.chance(threshold - math.log(config.alpha), SLOW_EXTRA)
-    return np.where(few, early, together.chance(threshold, SLOW_EXTRA))
+    extra = SLOW_EXTRA + RATIO_OVERSHOOT * np.log(together.lift)
+    early = together.chance(threshold - math.log(config.alpha), extra)
+    return np.where(few, early, together.chance(threshold, extra))
 
 
 def _safe(
