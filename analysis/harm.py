@@ -94,6 +94,11 @@ def boosted_difference(
     return boost_difference(before, log_cap=log_cap, line=line, cells=cells, delta=delta, seen=seen)
 
 
+def tolerated_excess(theta_b: float, harm_ratio: float, harm_delta: float) -> float:
+    """By how much the canary's rate may exceed a baseline's of theta_b without harm: harm exceeds both."""
+    return max(float(at_odds(harm_ratio, theta_b)) - theta_b, harm_delta)
+
+
 def difference_alternatives(theta_b: float, harm_delta: float) -> Floats:
     """The canary's proportion under each lift over the null's edge theta_b + harm_delta."""
     edge = min(theta_b + harm_delta, _GREATEST_PROPORTION)

@@ -114,6 +114,9 @@ class Judge:
             evidence_harm=e_value(evidence.harm.total),
             harm_threshold=1 / self.config.alpha,
             excess_rate_upper=state.rows.excess_upper(0),
+            excess_tolerated=harm.tolerated_excess(
+                state.rows.baseline_rate(0), self.config.harm_ratio, self.config.harm_delta
+            ),
             requests_needed=evidence.requests_needed,
             judged_seconds=state.judged_seconds,
             intervals=state.intervals,

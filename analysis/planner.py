@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from analysis.expected import Stretch, Truth, harmful_edges, intervals_to_refute, noticed, shown_safe
+from analysis.harm import tolerated_excess
 from analysis.judge_config import JudgeConfig
 from analysis.plan import LIFTS, RATES, SURE, Ladder, Noticed, Plan, Promotion, Step, Traffic
 from analysis.projection import at_odds
@@ -144,7 +145,8 @@ class Planner:
         at_risk = self.traffic.rps * higher[0] * self.ladder.exposure if higher else 0.0
         if at_risk <= self.ladder.harm_budget:
             return 0.0
-        intervals = intervals_to_refute(self.ladder.harm_budget / at_risk, stretches)
+        tolerated = tolerated_excess(self.traffic.error_rate, self.config.harm_ratio, self.config.harm_delta)
+        intervals = intervals_to_refute(tolerated + self.ladder.harm_budget / at_risk, stretches)
         return math.inf if intervals is None else intervals * self._seconds
 
     def _looks(self, rungs: Sequence[Rung]) -> Floats:

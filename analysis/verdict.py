@@ -71,8 +71,9 @@ class Verdict:
     evidence_harm: weighted sum of the metrics' e-values, against harm_threshold = 1/alpha; the errors' with
     overshoot boosting, which the metrics' own evidence_harm leaves out so that it can be read as odds.
     excess_rate_upper: upper 95 % confidence limit (valid at every look) of the canary's error rate minus the
-    baseline's, 0..1; 1 before any evidence. Times the canary requests that a step would send before it could
-    be taken back, it bounds the harm of taking the step.
+    baseline's, 0..1; 1 before any evidence. excess_tolerated: what of it is no harm at the baseline's rate.
+    excess_at_risk, the rest, times the canary requests that a step would send before it could be taken back,
+    bounds the harm of taking the step.
     requests_needed: the largest of the metrics'; judged_seconds, intervals: what was judged so far; skipped:
     reason -> intervals that were quarantined for it. evidence_bursts: the weighted sum that bursts cannot
     make, against the same threshold; certified: whether a rollback would be certified against bursts: pods
@@ -86,12 +87,18 @@ class Verdict:
     evidence_harm: float
     harm_threshold: float
     excess_rate_upper: float
+    excess_tolerated: float
     requests_needed: int | None
     judged_seconds: float
     intervals: int
     skipped: Mapping[str, int] = field(default_factory=dict)
     evidence_bursts: float = 1.0
     certified: bool = False
+
+    @property
+    def excess_at_risk(self) -> float:
+        """Upper limit of the canary's error rate beyond what is tolerated, 0..1."""
+        return max(0.0, self.excess_rate_upper - self.excess_tolerated)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dict; `metrics` by name."""

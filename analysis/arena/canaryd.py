@@ -78,7 +78,7 @@ class Canaryd:
         if climb.at_top or tick.end - climb.since < self._ladder.step_min or self._served < _LEAST_REQUESTS:
             return
         rps = (canary + baseline) / (interval.end - interval.start)
-        at_risk = verdict.excess_rate_upper * rps * climb.following * self._ladder.exposure
+        at_risk = verdict.excess_at_risk * rps * climb.following * self._ladder.exposure
         if at_risk <= self._ladder.harm_budget:
             climb.rise(tick.end)
             self._served = 0

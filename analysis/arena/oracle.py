@@ -25,6 +25,7 @@ from analysis.arena.truth import (
     with_odds,
 )
 from analysis.counts import Counts
+from analysis.harm import tolerated_excess
 
 _BEYOND: Final = 2.0  # in a harmless release it looks for errors twice beyond the tolerances
 
@@ -71,7 +72,9 @@ class Oracle:
         self._scenario, self._config = scenario, config
         self._ladder = standard_ladder(scenario)
         self._climb = Climb()
-        self._excess = scenario.rps * scenario.base_rate * (scenario.lift - 1)  # per second at full weight
+        excess = scenario.base_rate * (scenario.lift - 1)
+        tolerated = tolerated_excess(scenario.base_rate, config.harm_ratio, config.harm_delta)
+        self._at_risk = scenario.rps * max(0.0, excess - tolerated)  # per second at full weight
         self._harmful, self._unsafe = errors_harmful(scenario, config), is_unsafe(scenario, config)
         harm = [] if latency_harmful(scenario, config) and not self._harmful else list(harm_nulls(config))
         errors = _Metric(None, None, [_Bet(null) for null in harm], [_Bet(unsafe_null(config))])
@@ -108,7 +111,7 @@ class Oracle:
     def _rise(self, tick: Tick) -> None:
         """As canaryd, but for knowing how many requests the fault will fail at the next step."""
         climb, ladder = self._climb, self._ladder
-        at_risk = self._excess * climb.following * ladder.exposure
+        at_risk = self._at_risk * climb.following * ladder.exposure
         if not climb.at_top and tick.end - climb.since >= ladder.step_min and at_risk <= ladder.harm_budget:
             climb.rise(tick.end)
 

@@ -149,7 +149,7 @@ def _missing(run: Run, world: World, now: float) -> str:
     following = policy.steps[run.step + 1]
     if weight >= policy.last_judged_step:
         return ""
-    at_risk = verdict.excess_rate_upper * next_traffic(world, following)
+    at_risk = verdict.excess_at_risk * next_traffic(world, following)
     if at_risk > policy.harm_budget:
         return (
             f"a fault still possible could fail {at_risk:.0f} requests at {following} % before it is seen, "

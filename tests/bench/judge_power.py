@@ -58,7 +58,7 @@ def release(judge: Judge, lift: float, setting: Setting, rng: np.random.Generato
             return Outcome(verdict.decision, second + 1, excess, LADDER[step])
         if step + 1 < len(LADDER) and second - since >= setting.step_min:
             exposed = setting.rps * LADDER[step + 1] * setting.exposure
-            if verdict.excess_rate_upper * exposed <= BUDGET:
+            if verdict.excess_at_risk * exposed <= BUDGET:
                 step, since = step + 1, second
     return Outcome("continue", setting.horizon, excess, LADDER[step])
 

@@ -21,7 +21,7 @@ class Said:
     """As much of a Verdict as the ladder looks at."""
 
     decision: str
-    excess_rate_upper: float
+    excess_at_risk: float
 
 
 def climber(monkeypatch: pytest.MonkeyPatch, said: Iterator[tuple[str, float]]) -> Canaryd:
