@@ -273,8 +273,8 @@ SHIPPED: Mapping[str, Policy] = MappingProxyType(
             safe_slow_ratio=2.0,
             safe_slow_delta=0.02,
             harm_budget=50.0,
-            # For development: with the one or two pods there, telling a burst from a fault takes some ten minutes
-            # of the twenty, and a good release that a burst has rolled back is tried again at no cost.
+            # For development: with the one or two pods there, telling a burst from a fault takes most
+            # of the twenty minutes, and a good release that a burst has rolled back is tried again at no cost.
             burst_block=0.0,
             blind_limit=120.0,
             hold_limit=3600.0,
