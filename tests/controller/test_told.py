@@ -95,7 +95,7 @@ class TestWaysPastTheMesh:
             "or accept it with canaryd.io/accept: entrances"
         )
         assert entered.status["because"] == message
-        assert ("PreflightFailed", message) in entered.events
+        cluster.wait("an event", lambda: ("PreflightFailed", message) in entered.events)
         cluster.stays(lambda: entered.status["phase"] == "Pending" and entered.nothing_made)
 
     def test_once_closed_the_release_goes_on(self, cluster: Served, entered: App, kind: str) -> None:
