@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from served_shop import App, Served, served
+from served_shop import App, Served
 
 from canaryd.cluster.resources import CANARYRUNS, VIRTUALSERVICES, Json
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Served]:
-    with served(tmp_path) as running:
-        yield running
 
 
 def force_away(app: App) -> None:
@@ -29,8 +20,7 @@ def managers(app: App) -> set[str]:
 
 
 @pytest.mark.parametrize("down", [True, False], ids=["at the start", "while canaryd runs"])
-def test_half_the_traffic(cluster: Served, down: bool) -> None:
-    (app,) = cluster.installed("checkout")
+def test_half_the_traffic(cluster: Served, app: App, down: bool) -> None:
     cluster.to_half(app)
     if down:
         cluster.stop()
@@ -60,9 +50,8 @@ def test_of_one_application_beside_another_whose_run_goes_on(cluster: Served) ->
     assert [_weights(route) for route in first.virtual_service["spec"]["http"]] == [[None], [50, 50]]
 
 
-def test_the_users_own_subsets_are_not_taken_for_it(cluster: Served) -> None:
+def test_the_users_own_subsets_are_not_taken_for_it(cluster: Served, app: App) -> None:
     """Who splits between subsets of these names without canaryd goes on doing so."""
-    (app,) = cluster.installed("checkout")
     route = [
         {"destination": {"host": app.name, "subset": subset}, "weight": weight}
         for subset, weight in (("stable", 90), ("canary", 10))

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from served_shop import App, Served, served
+from served_shop import App, Served
 
 from canaryd.cluster.resources import Json, Resource
 from canaryd.controller.world import WAYS
 from canaryd.sandbox.crds import install
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Served]:
-    with served(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def app(cluster: Served) -> App:
-    return cluster.installed("checkout")[0]
 
 
 class TestAMisspeltEnabled:
