@@ -70,6 +70,8 @@ def demo(
             f'there is no "{name}"; there are {", ".join(SCENARIOS)}', param_hint="--scenario"
         )
     signal.signal(signal.SIGTERM, lambda *_: _stop(SystemExit(143)))
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # the terminal was closed, and no nohup
+        signal.signal(signal.SIGHUP, lambda *_: _stop(SystemExit(129)))
     signal.signal(signal.SIGINT, lambda *_: _stop(KeyboardInterrupt()))
     scenarios = [SCENARIOS[name] for name in ([name] if name else STORY)]
     try:
@@ -85,7 +87,7 @@ def demo(
 
 def _stop(why: BaseException) -> None:
     """Begin to tidy up; a second Ctrl-C must not cut that short."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     raise why
 

@@ -99,10 +99,11 @@ class Caretaker:
                 return True
             case Gate(paused, because):
                 self._say(key, deployment, "Gate", because)
-                self._effects.set_paused(*key, paused)
+                self._effects.set_paused(*key, paused, deployment.resource_version)
             case HandBack(revision, because):
                 self._say(key, deployment, "HandedBack", because)
-                self._effects.put_template(*key, revision, paused=deployment.enabled)
+                version = deployment.resource_version
+                self._effects.put_template(*key, revision, version, paused=deployment.enabled)
         self._book.prune(finished, self._settings.history)
         return False
 

@@ -41,8 +41,11 @@ class Effects:
         self._caches = caches
         self._mesh = MeshWriter(api, root_namespace, caches.virtualservices.saw, caches.destinationrules.saw)
 
-    def perform(self, run: Run, effect: Effect) -> None:
-        """One write. Raises ApiError; what was raced by another writer is decided anew at the next tick."""
+    def perform(self, run: Run, effect: Effect, version: str) -> None:
+        """One write. Raises ApiError; what was raced by another writer is decided anew at the next tick.
+
+        version: the resourceVersion of the user's Deployment that the effect was decided on.
+        """
         match effect:
             case PutTraffic(ref, traffic):
                 cached = self._caches.virtualservices.get((ref.namespace, ref.name))
@@ -50,9 +53,9 @@ class Effects:
             case PutSubsets(subsets):
                 self._put_subsets(run, dict(subsets))
             case SetPaused(paused):
-                self.set_paused(run.namespace, run.target.name, paused)
+                self.set_paused(run.namespace, run.target.name, paused, version)
             case PutTemplate(wanted, paused):
-                self.put_template(run.namespace, run.target.name, wanted, paused=paused)
+                self.put_template(run.namespace, run.target.name, wanted, version, paused=paused)
             case PutCanary(replicas, create):
                 self._put_canary(run, replicas, create=create)
             case OwnCarrier(name):
@@ -79,24 +82,18 @@ class Effects:
             owner(run),
         )
 
-    def set_paused(self, namespace: str, name: str, paused: bool) -> None:
-        """Close or open the gate, on the Deployment as it was read."""
-        deployment = self._deployment(namespace, name)
-        change = {
-            "metadata": {"resourceVersion": deployment["metadata"]["resourceVersion"]},
-            "spec": {"paused": paused},
-        }
+    def set_paused(self, namespace: str, name: str, paused: bool, version: str) -> None:
+        """Open the gate for `version` and no other; close it on the newest that was read: any may be held."""
+        if paused:
+            version = self._deployment(namespace, name)["metadata"]["resourceVersion"]
+        change = {"metadata": {"resourceVersion": version}, "spec": {"paused": paused}}
         self._caches.deployments.saw(self._api.patch(DEPLOYMENTS, namespace, name, change))
 
-    def put_template(self, namespace: str, name: str, wanted: str, *, paused: bool) -> None:
-        """The template of revision `wanted` and `paused`, in one patch: nothing rolls in between."""
+    def put_template(self, namespace: str, name: str, wanted: str, version: str, *, paused: bool) -> None:
+        """The template of revision `wanted` and `paused`, in one patch of `version`: nothing rolls in between."""
         deployment = self._deployment(namespace, name)
         operations: list[Json] = [
-            {
-                "op": "test",
-                "path": "/metadata/resourceVersion",
-                "value": deployment["metadata"]["resourceVersion"],
-            },
+            {"op": "test", "path": "/metadata/resourceVersion", "value": version},
             {"op": "add", "path": "/spec/paused", "value": paused},
         ]
         if revision(deployment["spec"]["template"]) != wanted:

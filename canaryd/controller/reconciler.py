@@ -89,12 +89,13 @@ class Reconciler:
         after = decision.run
         effects = converge(after, world)
         falls = urgent(after, effects)
-        failed = self._perform(after, falls)
+        version = world.deployment.resource_version if world.deployment else ""
+        failed = self._perform(after, falls, version)
         if after != kept:
             after = self._book.save(after)
             self._measurer.accept(after)
             self._tell(kept, after, world)
-        failed = self._perform(after, [e for e in effects if e not in falls]) or failed
+        failed = self._perform(after, [e for e in effects if e not in falls], version) or failed
         if after.outcome is not None and after.wanted.traffic.form is Form.PLAIN and not failed:
             self._give_back(after)
         self._log(after, now)
@@ -118,12 +119,12 @@ class Reconciler:
             if not vs_.names_subsets(vs):
                 self._effects.give_back(vs, self._book.all())
 
-    def _perform(self, run: Run, effects: Sequence[Effect]) -> bool:
+    def _perform(self, run: Run, effects: Sequence[Effect], version: str) -> bool:
         """Each effect on its own: one that fails does not keep the others back. True if any failed."""
         failed = False
         for effect in effects:
             try:
-                self._effects.perform(run, effect)
+                self._effects.perform(run, effect, version)
             except (Conflict, Invalid, NotFound) as error:
                 failed = True
                 log.info("write.raced", run=run.name, effect=type(effect).__name__, error=str(error))

@@ -41,7 +41,7 @@ def scale_down(run: Run, world: World, now: float) -> Run:
     ):
         return run
     if run.wanted.carrier:
-        return _carried(run, now)
+        return _carried(run, world, now)
     return _restore(run, now)
 
 
@@ -49,18 +49,31 @@ def _restore(run: Run, now: float) -> Run:
     return run.to(Stage.RESTORE, now, run.because, wanted=replace(run.wanted, traffic=Traffic()))
 
 
-def _carried(run: Run, now: float) -> Run:
+def _carried(run: Run, world: World, now: float) -> Run:
     """Rolled back onto a carrier: the next run takes it over, or the Deployment takes its template."""
-    if run.reason == "Superseded":
-        return run.to(Stage.DONE, now, run.because, finished=now, hands_on=True)
     assert run.stable is not None
+    if run.reason == "Superseded" or _newer_template(run, world):
+        return _hand_on(run, now)
     wanted = replace(run.wanted, template=run.stable.revision, paused=False)
     return run.to(Stage.RETURN_ROLL, now, run.because, wanted=wanted)
+
+
+def _newer_template(run: Run, world: World) -> bool:
+    """Whether the owner has written another template since: it must not be written over."""
+    known = (run.revision, run.stable.revision if run.stable else "")
+    return world.deployment is not None and world.deployment.revision not in known
+
+
+def _hand_on(run: Run, now: float) -> Run:
+    wanted = replace(run.wanted, template="", paused=True)
+    return run.to(Stage.DONE, now, run.because, finished=now, hands_on=True, wanted=wanted)
 
 
 def return_roll(run: Run, world: World, now: float) -> Run:
     """The Deployment rolls to the carrier's revision; the carrier keeps the traffic meanwhile."""
     assert run.stable is not None
+    if _newer_template(run, world):
+        return _hand_on(run, now)
     serving = world.serving
     deployment = world.deployment
     replicas = deployment.replicas if deployment else 0
@@ -73,7 +86,7 @@ def return_roll(run: Run, world: World, now: float) -> Run:
     back = next((rs for rs in serving if rs.revision == run.stable.revision), None)
     if back is None or len(serving) > 1 or back.ready < replicas:
         return run
-    wanted = replace(run.wanted, paused=True, canary_subset={"pod-template-hash": back.hash})
+    wanted = replace(run.wanted, paused=True, template="", canary_subset={"pod-template-hash": back.hash})
     return run.to(Stage.RETURN_REPOINT, now, run.because, wanted=wanted)
 
 
@@ -90,7 +103,7 @@ def return_shift(run: Run, world: World, now: float) -> Run:
     """The Deployment's own pods serve: the carrier may go."""
     if not settled(run, world, now):
         return run
-    return run.to(Stage.SCALE_DOWN, now, run.because, wanted=replace(run.wanted, carrier=False, template=""))
+    return run.to(Stage.SCALE_DOWN, now, run.because, wanted=replace(run.wanted, carrier=False))
 
 
 def restore(run: Run, world: World, now: float) -> Run:
@@ -110,15 +123,17 @@ def remove(run: Run, world: World, now: float) -> Run:
 
 def _rest(run: Run, world: World, now: float) -> Run:
     paused = world.terms.rest_paused and run.reason not in ("Overridden", "Released")
-    template = run.stable.revision if _reverts(run) and run.stable else ""
+    template = run.stable.revision if _reverts(run, world) and run.stable else ""
     wanted = replace(run.wanted, paused=paused, template=template)
     return run.to(Stage.REST, now, run.because, wanted=wanted)
 
 
-def _reverts(run: Run) -> bool:
+def _reverts(run: Run, world: World) -> bool:
     """Whether the running template goes back into the Deployment: never when it would fight its owner."""
     if run.reason == "Released":
         return True
+    if _newer_template(run, world):
+        return False
     judged = run.reason not in ("Superseded", "Reverted", "Overridden", "DeploymentDeleted", "Promoted")
     return (
         judged

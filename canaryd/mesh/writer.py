@@ -103,18 +103,22 @@ class MeshWriter:
         come with it. Not worth failing for: the routes are put back already, and it is done again.
         """
         name = "/".join(key_of(vs))
-        for _ in range(_TRIES):
-            operations = ownership.patch(vs, owners)
-            if operations is None:
-                return
-            try:
-                self._patch(vs, operations)
-                return
-            except (Conflict, Invalid):
+        try:
+            for _ in range(_TRIES):
+                operations = ownership.patch(vs, owners)
+                if operations is None or self._patched(vs, operations):
+                    return
                 vs = self._api.get(VIRTUALSERVICES, *key_of(vs))
-            except ApiError as error:
-                log.warning("route.ownership_kept", virtual_service=name, error=str(error))
-                return
+        except ApiError as error:
+            log.warning("route.ownership_kept", virtual_service=name, error=str(error))
+
+    def _patched(self, vs: Json, operations: list[Json]) -> bool:
+        """Whether the object was still as it was read."""
+        try:
+            self._patch(vs, operations)
+        except (Conflict, Invalid):
+            return False
+        return True
 
     def put_subsets(
         self,

@@ -143,7 +143,7 @@ class World:
             self.api.patch(
                 PODS, self.namespace, pod["metadata"]["name"], {"status": status}, subresource="status"
             )
-        except NotFound:
+        except (NotFound, Conflict):  # it was deleted since it was listed
             return
 
     def settle(

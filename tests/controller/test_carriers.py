@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-from served_shop import App, Served, served
+from served_shop import App, Served
 
 from canaryd.cluster.resources import CANARYRUNS, DEPLOYMENTS, SERVICES, VIRTUALSERVICES, Json
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Served]:
-    with served(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def app(cluster: Served) -> App:
-    """At rest at v1."""
-    return cluster.installed("checkout")[0]
 
 
 def hand_on(cluster: Served, app: App) -> Json:

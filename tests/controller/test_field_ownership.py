@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from served_shop import App, Served, served
+from served_shop import App, Served
 
 from canaryd.cluster.resources import CANARYRUNS, Json
 from canaryd.sandbox.apiserver import RequestInfo, WriteRecord
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Served]:
-    with served(tmp_path) as running:
-        yield running
 
 
 def owners(app: App) -> dict[str, Json]:
@@ -38,8 +30,7 @@ def gives_back(request: RequestInfo) -> bool:
     return request.path.plural == "virtualservices" and b"/metadata/managedFields" in request.body
 
 
-def test_killed_between_putting_the_routes_back_and_giving_them_back(cluster: Served) -> None:
-    (app,) = cluster.installed("checkout")
+def test_killed_between_putting_the_routes_back_and_giving_them_back(cluster: Served, app: App) -> None:
     before = owners(app)
     cluster.to_half(app)
     with cluster.killed_after(puts_back, "the routes are put back"):
@@ -50,8 +41,7 @@ def test_killed_between_putting_the_routes_back_and_giving_them_back(cluster: Se
     assert owners(app) == before
 
 
-def test_refused_until_the_run_has_ended(cluster: Served) -> None:
-    (app,) = cluster.installed("checkout")
+def test_refused_until_the_run_has_ended(cluster: Served, app: App) -> None:
     before = owners(app)
     cluster.to_half(app)
     cluster.refuse(gives_back)

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from served_shop import App, Served, served
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Served]:
-    with served(tmp_path) as running:
-        yield running
+from served_shop import App, Served
 
 
 def make_anew(app: App, image: str) -> None:
     """`kubectl replace --force`, to the daemon's eyes sometimes one change."""
     app.delete()
     app.create(image)
-
-
-@pytest.fixture
-def app(cluster: Served) -> App:
-    return cluster.installed("checkout")[0]
 
 
 @pytest.mark.parametrize("down", [False, True], ids=["canaryd sees it", "canaryd is down"])

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from served_shop import App, Served, served
+from served_shop import App, Served
 
 from canaryd.cluster.resources import CANARYRUNS, Json
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Served]:
-    with served(tmp_path) as running:
-        yield running
 
 
 def set_stage(app: App, run: Json, stage: str) -> None:
@@ -27,9 +18,8 @@ def told(app: App) -> list[str]:
 
 
 @pytest.fixture
-def blocked(cluster: Served) -> tuple[App, Json]:
+def blocked(cluster: Served, app: App) -> tuple[App, Json]:
     """v2 was rolled back, its run was spoilt since, and v3 has come."""
-    (app,) = cluster.installed("checkout")
     cluster.to_half(app)
     cluster.abort(app)
     run = app.runs[-1]
@@ -75,8 +65,7 @@ def test_a_run_under_way_stands_until_it_is_mended(cluster: Served) -> None:
     assert app.status["outcome"] == "Succeeded"
 
 
-def test_forced_away_while_under_way_its_routes_are_put_back(cluster: Served) -> None:
-    (app,) = cluster.installed("checkout")
+def test_forced_away_while_under_way_its_routes_are_put_back(cluster: Served, app: App) -> None:
     cluster.to_half(app)
     run = app.runs[-1]["metadata"]["name"]
     set_stage(app, app.runs[-1], "warp")

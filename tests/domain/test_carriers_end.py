@@ -79,3 +79,27 @@ def test_the_carriers_own_template_again_is_no_release() -> None:
     assert (run.reason, run.hands_on, max(play.weights)) == ("Reverted", False, 100)
     assert "the Deployment takes the traffic back" in run.because
     assert (play.pods, play.canary, play.carrier, play.traffic) == ({NEW: 4}, None, None, Traffic())
+
+
+@pytest.mark.parametrize(
+    ("stage", "hands_on"),
+    [
+        (Stage.DRAIN, True),
+        (Stage.SCALE_DOWN, True),
+        (Stage.RETURN_ROLL, True),
+        (Stage.RETURN_REPOINT, False),
+        (Stage.RETURN_SHIFT, False),
+    ],
+)
+def test_a_newer_template_is_not_written_over(stage: Stage, hands_on: bool) -> None:
+    """NEWER was rejected, and its owner writes the next one while the Deployment takes the carrier's template."""
+    play, run = beside_a_carrier()
+    play.measured = lambda _: Measured(verdict=verdict("rollback", reason="ErrorRateRegression"), fresh=True)
+    run = play.play(run, lambda r: r.stage is stage)
+    play.revision = "newest0000"
+    run = play.play(run)
+    assert (run.hands_on, play.revision, play.paused) == (hands_on, "newest0000", True)
+    if hands_on:
+        assert (play.carrier, play.traffic) == (4, Traffic(Form.SPLIT, 0))
+    else:
+        assert (play.carrier, play.traffic, play.pods) == (None, Traffic(), {NEW: 4})

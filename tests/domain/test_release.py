@@ -60,6 +60,16 @@ def test_on_reject_revert_puts_the_running_template_back() -> None:
     assert (play.revision, play.paused) == (OLD, True)
 
 
+def test_on_reject_revert_leaves_a_template_that_came_since() -> None:
+    play = Play(ground=Ground((), replace(POLICY, on_reject="revert"), "checkout", "h", Play().ground.routes))
+    run = play.play(fresh_run(), at(Stage.JUDGE, 1))
+    play.measured = lambda _: Measured(verdict=verdict("rollback", reason="ErrorRateRegression"))
+    run = play.play(run, at(Stage.RESTORE))
+    play.revision = "newer00000"
+    play.play(run)
+    assert (play.revision, play.paused) == ("newer00000", True)
+
+
 def test_above_the_last_judged_rung_the_watch_rolls_back() -> None:
     play = Play()
     run = play.play(fresh_run(), at(Stage.JUDGE, 100))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from istio_objects import destination, path, route, rule
 from written_mesh import Mesh
 
-from canaryd.cluster.errors import Conflict, Invalid
+from canaryd.cluster.errors import Conflict, Invalid, Unreachable
 from canaryd.cluster.resources import DESTINATIONRULES, VIRTUALSERVICES, Json
 from canaryd.domain.model import Form, RouteRef, Traffic
 from canaryd.mesh import ownership
@@ -21,6 +22,13 @@ STABLE, CANARY = {"pod-template-hash": "5d6f"}, {"canaryd.io/role": "canary", "c
 
 def split(weight: int) -> Traffic:
     return Traffic(Form.SPLIT, weight)
+
+
+def raises(error: Exception) -> Callable[..., Any]:
+    def call(*_: object) -> Any:
+        raise error
+
+    return call
 
 
 def untimed(owners: Any) -> list[Json]:
@@ -150,6 +158,19 @@ class TestOwnership:
         mesh.edit([{"op": "add", "path": "/metadata/labels", "value": {"touched": "yes"}}])
         mesh.writer.give_back(stale, ref.owners)
         assert {e["manager"] for e in mesh.get()["metadata"]["managedFields"]} == {"helm", "kubectl-edit"}
+
+    def test_is_not_worth_failing_for(self, mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The API server goes away meanwhile: it is given back another time."""
+        vs = mesh.create(self.BODY, manager="helm")
+        ref = mesh.reference(vs)
+        mesh.put(ref, FENCED, vs)
+        stale = mesh.get()
+        mesh.put(ref, Traffic(), stale)
+        with monkeypatch.context() as gone:
+            gone.setattr(mesh.api, "get", raises(Unreachable(0, "Unreachable", "gone", "get", "checkout")))
+            mesh.writer.give_back(stale, ref.owners)
+        mesh.give_back(ref)
+        assert untimed(mesh.get()["metadata"]["managedFields"]) == untimed(vs["metadata"]["managedFields"])
 
     def test_repeats_write_nothing(self, mesh: Mesh) -> None:
         vs = mesh.create(self.BODY)
