@@ -192,6 +192,7 @@ def _document(simulation: Simulation, policy: str, summary: Summary) -> dict[str
         "ends": ends,
         "protected": {"releases": count, "share": share, "low": low, "high": high},
         "failed": dataclasses.asdict(summary.failed),
+        "failed_before_protected": dataclasses.asdict(summary.failed_before),
         "seconds_to_protect": summary.to_protect and dataclasses.asdict(summary.to_protect),
         "seconds_to_promote": summary.to_promote and dataclasses.asdict(summary.to_promote),
     }
