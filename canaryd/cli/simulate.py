@@ -125,7 +125,7 @@ def _simulation(
     from canaryd.cli.traffic import duration, ladder, number, proportion, whole
 
     read: Mapping[str, Callable[[str], Any]] = {
-        "lift": lambda text: number("--lift", text, 0, 1000),
+        "lift": lambda text: number("--lift", text, 0.01, 1000),
         "slower": lambda text: number("--slower", text, 0.01, 1000),
         "tail": lambda text: proportion("--tail", text),
         "onset": lambda text: duration("--onset", text, 0, 7 * 86400),
@@ -139,7 +139,7 @@ def _simulation(
     try:
         scenario = dataclasses.replace(scenario_of(traffic, climb, config), **changes)
     except BadConfig as error:
-        refuse(f"--{error.field.replace('_', '-')}: {error}")
+        refuse(f"--{str(error).replace('_', '-')}")
     return Simulation(scenario, config, climb, seed)
 
 
