@@ -40,7 +40,7 @@ _FIRST_STAKE: Final = 0.75
 _LATER_STAKE: Final = 0.05
 _MOST_WEALTH: Final = 1e200
 _LEAST_CASH: Final = 1e-100  # never staked
-_KEPT: Final = 0.5 ** (1 / 30)  # of the baseline's past, per block
+_KEPT: Final = 0.5 ** (1 / 30)  # of the past, per block
 _PRIOR_BAD, _PRIOR_REQUESTS = 0.5, 100.0  # stand for the past while there is none
 
 
@@ -62,8 +62,8 @@ class Track:
 
     under_way: whether a block is under way; since: when it began, else when the next may begin (seconds since
     the epoch); blocks: how many were compared; potential: the most that they could have been worth (nats);
-    requests, bad: the baseline's, in blocks before; ratio, difference: wealth by bet, `difference` empty where
-    no difference is tolerated.
+    requests, bad: of the baseline's quieter pods in blocks before; ratio, difference: wealth by bet,
+    `difference` empty where no difference is tolerated.
     """
 
     name: str
@@ -90,7 +90,7 @@ class Track:
         return self.potential + max(0.0, log_threshold - math.log(staked))
 
     def rate(self) -> float:
-        """The baseline's in blocks before, inside (0, 1)."""
+        """What is usual of the baseline, by the blocks before; inside (0, 1)."""
         return (self.bad + _PRIOR_BAD) / (self.requests + _PRIOR_REQUESTS)
 
     def starts(self, start: float) -> bool:
@@ -260,7 +260,7 @@ class Bursts:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """What a block was worth: E by bet; the most it could have been; what the baseline showed."""
+    """What a block was worth: the most it could have been; what the baseline's quieter pods showed; E by bet."""
 
     log_choices: float
     requests: float
@@ -287,15 +287,13 @@ def _blocks(
     expected = np.where(past, twice.size * (1 - keeping[1] * (1 - rates[columns])), np.inf)
     worth = factors(thinned(twice, keeping, rng), twice.kept, pods.canary_pods, expected).T.tolist()
     seconds = dict(zip(deltas, worth[len(tracks) :], strict=True))
-    cut, sizes = pods.canary_pods, pods.size.tolist()
-    shown = (
-        pods.log_choices().tolist(),
-        pods.requests[cut:].sum(axis=0).tolist(),
-        pods.bad[cut:].sum(axis=0).tolist(),
-    )
+    requests, bad = pods.quiet_baseline()
+    choices = pods.log_choices()
     return [
-        _Block(choices, requests, bad, worth[i], seconds.get(i, [])) if sizes[i] else None
-        for i, (choices, requests, bad) in enumerate(zip(*shown, strict=True))
+        _Block(float(choices[i]), float(requests[i]), float(bad[i]), worth[i], seconds.get(i, []))
+        if size
+        else None
+        for i, size in enumerate(pods.size.tolist())
     ]
 
 

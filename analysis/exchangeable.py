@@ -72,6 +72,18 @@ class Pods:
         logs: Floats = np.log(np.where(self.size > 0, choices, 1.0))
         return logs
 
+    def quiet_baseline(self) -> tuple[Floats, Floats]:
+        """Requests and bad events of the better half of the baseline's pods that count (proportions,) each.
+
+        What is usual while bursts come and go: of this past the caps and the length of blocks are made.
+        """
+        requests, bad = self.requests[self.canary_pods :], self.bad[self.canary_pods :]
+        kept = self.kept[self.canary_pods :]
+        rates = np.where(kept, bad / np.maximum(requests, 1.0), np.inf)
+        ranks = rates.argsort(axis=0, kind="stable").argsort(axis=0)
+        quiet = kept & (2 * ranks < kept.sum(axis=0))
+        return (requests * quiet).sum(axis=0), (bad * quiet).sum(axis=0)
+
 
 def keeping_ratio(ratio: Floats, rate: Floats) -> Floats:
     """Probabilities (2, proportions) of keeping a canary's bad event, and a baseline's good one, for odds up to `ratio` times.

@@ -25,6 +25,7 @@ from scipy.special import gammainc
 from analysis import wealth
 from analysis.confidence import EXCESS_GRID, LEVEL
 from analysis.growth import Growth, Rates, chance_reached, difference_growth, ratio_growth
+from analysis.harm import tolerated_excess
 from analysis.judge_config import JudgeConfig
 from analysis.projection import at_odds
 from analysis.proportion import Proportions
@@ -91,7 +92,8 @@ class Walk:
 
     def chance(self, log_threshold: float, extra: Floats | float) -> Floats:
         """Chance that the log wealth has been at the threshold by then."""
-        return chance_reached(self.mean, self.variance, log_threshold + extra + self.mean - self.logs)
+        lacking = np.maximum(self.mean - self.logs, 0.0)
+        return chance_reached(self.mean, self.variance, log_threshold + extra + lacking)
 
 
 def noticed(stretches: Sequence[Stretch], config: JudgeConfig, onset: int = 0) -> Floats:
@@ -190,7 +192,11 @@ def _errors_noticed(stretches: Sequence[Stretch], config: JudgeConfig, onset: in
     few = np.arange(length) + 1 < config.min_intervals
     bad = np.cumsum(_each(stretches, [s.requests * s.share * s.truth.canary for s in stretches]))
     found = np.where(few, chance(threshold - math.log(config.alpha)), chance(threshold))
-    return np.asarray(np.minimum(found, gammainc(config.min_bad_events, bad)))
+    found = np.minimum(found, gammainc(config.min_bad_events, bad))
+    rates = _error_rates(stretches[-1])
+    tolerated = tolerated_excess(rates.baseline, config.harm_ratio, config.harm_delta)
+    harmless = rates.canary <= rates.baseline + tolerated
+    return np.asarray(np.minimum(found, config.alpha) if harmless else found)
 
 
 def _slowness_noticed(stretches: Sequence[Stretch], config: JudgeConfig, onset: int) -> Floats:
@@ -245,7 +251,10 @@ def _safe(
     # Until the baseline's rate is known, the half that is played need not be the one that it favours.
     mean[: max(unseen, 0 if by_ratio else 1)] = 0.0
     walk = Walk(np.cumsum(mean) + _LOG_PRIOR_ALIKE, np.cumsum(mean), np.cumsum(variance), np.ones_like(mean))
-    return np.asarray(np.maximum.accumulate(walk.chance(-math.log(beta), SAFE_EXTRA)))
+    found = np.asarray(np.maximum.accumulate(walk.chance(-math.log(beta), SAFE_EXTRA)))
+    canary = rates_of(stretches[-1]).canary
+    unsafe = canary >= baseline + delta and canary >= float(at_odds(ratio, baseline))
+    return np.minimum(found, beta) if unsafe else found
 
 
 def _walk(

@@ -63,9 +63,9 @@ class Noticed:
     lift: its ratio to the baseline's rate (None where that is 0); rate: the canary's error rate; harmful:
     beyond both tolerances; chance: that it is noticed before the deadline and before the promotion; seconds:
     until then, in the mean, from the first request that it could fail (None where the chance is below 1/2);
-    failed: requests failed beyond the baseline's rate, in the mean over all runs, to the deadline where it is
-    not noticed; weight: the step at which half of what is noticed has been (0: never); promoted: the chance
-    that it is promoted first.
+    failed: requests failed beyond the baseline's rate until then, in the mean over all runs, to the deadline
+    where it is not noticed; weight: the step at which half of what is noticed has been (0: never); promoted: the
+    chance that it is promoted first.
     """
 
     lift: float | None
@@ -83,11 +83,11 @@ class Step:
     """One step for a harmless release, and what would be noticed at it.
 
     seconds: that it lasts in the mean (None: beyond the deadline); because: what it waits for, one of
-    "step-min", "requests", "harm-budget", "min-judged", a metric of `shown_safe`, or "watched" above the judged
-    steps; requests: of the canary that are judged at it; least_rate, least_shift: the smallest error rate of the
-    canary, and the smallest factor on all its latencies, that would be noticed at it in nine of ten releases if
-    it came up there (None: none would); faults: what becomes of faults of the size LIFTS that come up at
-    this step if the release stays there.
+    "step-min", "requests", "harm-budget", "min-judged", a metric of `shown_safe`, "watched" above the judged
+    steps, or "not reached"; requests: of the canary that are judged at it; least_rate, least_shift: the smallest
+    error rate of the canary, and the smallest factor on all its latencies, that would be noticed at it in nine of
+    ten releases if it came up there (None: none would); faults: what becomes of faults of the size LIFTS that
+    come up at this step if the release stays there.
     """
 
     weight: float

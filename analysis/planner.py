@@ -21,7 +21,6 @@ from analysis.expected import Stretch, Truth, harmful_edges, intervals_to_refute
 from analysis.harm import tolerated_excess
 from analysis.judge_config import JudgeConfig
 from analysis.plan import LIFTS, RATES, SURE, Ladder, Noticed, Plan, Promotion, Step, Traffic
-from analysis.projection import at_odds
 
 Floats = NDArray[np.float64]
 
@@ -54,7 +53,7 @@ class Planner:
         """All of it: some tenths of a second."""
         rungs, promotion = self.promotion()
         return Plan(
-            steps=(*self._judged_steps(rungs, promotion), *self._watched_steps(promotion)),
+            steps=(*self._judged_steps(rungs, promotion), *self._later_steps(len(rungs), promotion)),
             faults=tuple(self.fault(rate, lift) for rate, lift in self._faults()),
             promotion=promotion,
             tolerated=self.tolerated,
@@ -65,8 +64,11 @@ class Planner:
     @property
     def tolerated(self) -> float:
         """The greatest error rate of a canary that is no harm: either tolerance is kept."""
-        rate = self.traffic.error_rate
-        return max(float(at_odds(self.config.harm_ratio, rate)), rate + self.config.harm_delta)
+        return self.traffic.error_rate + self._tolerated_excess
+
+    @property
+    def _tolerated_excess(self) -> float:
+        return tolerated_excess(self.traffic.error_rate, self.config.harm_ratio, self.config.harm_delta)
 
     def promotion(self) -> tuple[list[Rung], Promotion]:
         """How a harmless release climbs, the last judged step as long as it is expected to take; and its end."""
@@ -82,7 +84,7 @@ class Planner:
         intervals = max(1, round((expected - last.start - self.ladder.shift) / self._seconds))
         rungs[-1] = replace(last, stretch=replace(last.stretch, intervals=intervals), because=because)
         rest = self.ladder.lag + len(self._watched) * self._watched_seconds
-        late = times[np.argmax(shown >= SURE)] + rest if shown[-1] >= SURE else None
+        late = float(times[np.argmax(shown >= SURE)]) + rest if shown[-1] >= SURE else None
         return rungs, Promotion(float(shown[-1]), expected + rest, late, because)
 
     def fault(self, rate: float, lift: float | None) -> Noticed:
@@ -145,8 +147,8 @@ class Planner:
         at_risk = self.traffic.rps * higher[0] * self.ladder.exposure if higher else 0.0
         if at_risk <= self.ladder.harm_budget:
             return 0.0
-        tolerated = tolerated_excess(self.traffic.error_rate, self.config.harm_ratio, self.config.harm_delta)
-        intervals = intervals_to_refute(tolerated + self.ladder.harm_budget / at_risk, stretches)
+        excess = self._tolerated_excess + self.ladder.harm_budget / at_risk
+        intervals = intervals_to_refute(excess, stretches)
         return math.inf if intervals is None else intervals * self._seconds
 
     def _looks(self, rungs: Sequence[Rung]) -> Floats:
@@ -229,9 +231,11 @@ class Planner:
             faults=tuple(self._fault_at(rungs, rate, lift) for rate, lift in self._faults()),
         )
 
-    def _watched_steps(self, promotion: Promotion) -> list[Step]:
+    def _later_steps(self, reached: int, promotion: Promotion) -> list[Step]:
+        """The judged steps that are not reached, and those above."""
         length = self._watched_seconds if promotion.seconds is not None else None
-        return [Step(weight, False, length, "watched") for weight in self._watched]
+        beyond = [Step(weight, True, None, "not reached") for weight in self.ladder.judged[reached:]]
+        return beyond + [Step(weight, False, length, "watched") for weight in self._watched]
 
     def _noticed_within(self, rungs: Sequence[Rung], truth: Truth) -> float:
         """Chance that a fault that comes up at the last of the rungs is noticed at it."""

@@ -353,11 +353,12 @@ class Access(Protocol):
     def headers(self) -> tuple[tuple[str, str], ...]: ...
 
 
-def client(access: Access) -> PrometheusClient:
-    """A client of the Prometheus of the settings. Raises BadConfig."""
+def client(access: Access, *, pool: int = 4) -> PrometheusClient:
+    """A client of the Prometheus of the settings; pool: queries at the same time. Raises BadConfig."""
     return PrometheusClient(
         access.url,
         timeout=access.timeout,
+        pool=pool,
         token_file=access.bearer_token_file or None,
         ca=access.ca_file or None,
         verify=access.verify,

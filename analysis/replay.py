@@ -11,8 +11,9 @@ A recording is text in UTF-8, one JSON object per line:
 
 The header names the run and has every knob of the JudgeConfig it was judged by. Then every interval in the
 order of time, with the decision that followed it where one did. A quarantined interval was counted and not
-judged, for the reason given. Fields that are at their default are left out; any other field is an error, so
-that nothing that was recorded is silently ignored.
+judged, for the reason given: the judge skips it. So the judge's state after each line is the run's, bit for bit.
+Fields that are at their default are left out; any other field is an error, so that nothing that was recorded is
+silently ignored.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from analysis.counts import Interval
 from analysis.errors import AnalysisError, BadConfig, BadCounts, shown
 from analysis.judge import Judge
 from analysis.judge_config import JudgeConfig
+from analysis.state import JudgeState
 from analysis.verdict import Decision, Verdict
 
 VERSION: Final = 1
@@ -87,9 +89,11 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What the judge says now of a recorded interval; `verdict` is None for one that is quarantined."""
+    """What the judge says now of a recorded interval, and its state after it; `verdict` is None for one that is
+    quarantined."""
 
     record: Record
+    state: JudgeState
     verdict: Verdict | None
 
     @property
@@ -135,14 +139,23 @@ def replay(recording: Recording, config: JudgeConfig) -> Iterator[Moment]:
     since = recording.header.created or (recording.records[0].interval.start if recording.records else 0.0)
     for number, record in enumerate(recording.records, 2):
         if record.quarantined:
-            yield Moment(record, None)
+            state = judge.skip(state, record.quarantined)
+            yield Moment(record, state, None)
             continue
         try:
             state = judge.update(state, record.interval)
         except BadCounts as error:
             raise BadRecording(number, error.field, error.value, error.allowed) from error
         late = record.interval.end - since > config.horizon
-        yield Moment(record, judge.verdict(state, deadline_passed=late))
+        yield Moment(record, state, said(judge, state, late=late))
+
+
+def said(judge: Judge, state: JudgeState, *, late: bool) -> Verdict:
+    """The verdict of a run; that its deadline has passed (`late`) hides no alarm."""
+    verdict = judge.verdict(state)
+    if late and verdict.decision == "continue":
+        return judge.verdict(state, deadline_passed=True)
+    return verdict
 
 
 def _line(raw: Mapping[str, Any]) -> str:

@@ -57,14 +57,14 @@ class Played:
 
     end: "retreated" where an alarm stood when the deadline came, "inconclusive" where none did; ended: when;
     protected: when the canary was first taken back to the lowest step or out, after the fault began; failed:
-    requests expected to have failed because of the fault until the end; weight: the highest that it reached.
+    requests expected to have failed because of the fault until the end; failed_before: until it was taken back.
     """
 
     end: End
     ended: float
     protected: float | None
     failed: float
-    weight: float
+    failed_before: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +79,14 @@ class Quantiles:
 @dataclass(frozen=True, slots=True)
 class Summary:
     """ends: how many, and their share with exact 95 % limits; protected: the same of releases that were ever taken
-    back; failed: over all releases; to_protect: seconds from the onset of the fault, to_promote: from the first
+    back; failed, failed_before: over all releases; to_protect: seconds from the onset of the fault, to_promote: from the first
     weight, each over the releases that got there, None where none did."""
 
     releases: int
     ends: dict[End, tuple[int, list[float]]]
     protected: tuple[int, list[float]]
     failed: Quantiles
+    failed_before: Quantiles
     to_protect: Quantiles | None
     to_promote: Quantiles | None
 
@@ -110,19 +111,19 @@ def play(simulation: Simulation, run: int) -> Played:
     """The run-th release. Deterministic."""
     scenario, release = simulation.scenario, simulation.release(run)
     contender = Canaryd(simulation.config, simulation.climbed)
-    failed, highest, protected = 0.0, 0.0, None
+    failed, before, protected = 0.0, None, None
     end: End = "inconclusive"
     while (tick := release.tick(contender.weight)) is not None:
         failed += tick.excess_failed
-        highest = max(highest, contender.weight)
         decision = contender.look(tick)
         if decision in ("retreat", "rollback") and protected is None and tick.end > scenario.onset:
-            protected = tick.end
+            protected, before = tick.end, failed
         end = "retreated" if decision == "retreat" else "inconclusive"
         if decision in ("rollback", "promote"):
             end = "rolled back" if decision == "rollback" else "promoted"
-            return Played(end, tick.end, protected, failed, highest)
-    return Played(end, scenario.deadline, protected, failed, highest)
+            break
+    ended = scenario.deadline if tick is None else tick.end
+    return Played(end, ended, protected, failed, failed if before is None else before)
 
 
 def play_all(simulation: Simulation, runs: int, workers: int) -> Iterator[list[Played]]:
@@ -143,13 +144,16 @@ def summarise(simulation: Simulation, played: Sequence[Played]) -> Summary:
     """What became of them; `played` has at least one."""
     counted, onset = Counter(one.end for one in played), simulation.scenario.onset
     protected = [one.protected - onset for one in played if one.protected is not None]
-    failed = _quantiles([one.failed for one in played])
-    assert failed is not None
+    failed, before = (
+        _quantiles(values) for values in zip(*((p.failed, p.failed_before) for p in played), strict=True)
+    )
+    assert failed is not None and before is not None
     return Summary(
         len(played),
         {end: (counted[end], clopper_pearson(counted[end], len(played))) for end in ENDS},
         (len(protected), clopper_pearson(len(protected), len(played))),
         failed,
+        before,
         _quantiles(protected),
         _quantiles([one.ended for one in played if one.end == "promoted"]),
     )

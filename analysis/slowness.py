@@ -38,18 +38,18 @@ def lognormal(edges: Sequence[float], p50: float, p99: float) -> tuple[float, ..
 
 
 def shifted(edges: Sequence[float], slower: Sequence[float], factor: float) -> tuple[float, ...]:
-    """The shares slower than each edge once every request takes `factor` times as long.
+    """The shares slower than each edge once every request takes `factor` times as long, at least 1.
 
     Between edges, and beyond them, normal quantiles of the shares are taken to be linear in the logarithm of the
     latency: exact for lognormal latencies. As they came where fewer than two edges have requests on both sides.
     """
     known = np.asarray(slower, dtype=np.float64)
     inside = (known > 0) & (known < 1)
-    if inside.sum() < 2:
+    if factor == 1 or inside.sum() < 2:
         return tuple(slower)
     at = np.log(np.asarray(edges))
     found = ndtr(-_through(at[inside], -ndtri(known[inside]), at - math.log(factor)))
-    return tuple(np.maximum(found, known if factor > 1 else 0.0).tolist())
+    return tuple(np.maximum(found, known).tolist())
 
 
 def quantile(edges: Sequence[float], slower: Sequence[float], share: float) -> float | None:

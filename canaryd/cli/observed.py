@@ -16,7 +16,7 @@ import click
 from analysis.counts import Totals, pooled
 from analysis.errors import AnalysisError
 from analysis.plan import Traffic
-from analysis.prometheus import PrometheusClient, Reader
+from analysis.prometheus import Reader, client
 from analysis.readings import PodDelta, common_edges, deltas
 from analysis.telemetry import PodReading, WorkloadRef
 from canaryd.cli.policies import policy_of, refuse
@@ -72,22 +72,14 @@ def observe(
 @contextmanager
 def _connected(settings: Settings, access: tuple[Path | None, str | None]) -> Iterator[tuple[Api, Reader]]:
     kubeconfig, context = access
-    source = settings.prometheus
-    client = PrometheusClient(
-        source.url,
-        timeout=source.timeout,
-        token_file=source.bearer_token_file or None,
-        ca=source.ca_file or None,
-        verify=source.verify,
-        headers=dict(source.headers),
-    )
+    prometheus = client(settings.prometheus)
     timeout = settings.api.connect_timeout, settings.api.timeout
     api = Api.connect(str(kubeconfig) if kubeconfig else None, context, timeout=timeout)
     try:
-        yield api, Reader(client)
+        yield api, Reader(prometheus)
     finally:
         api.close()
-        client.close()
+        prometheus.close()
 
 
 def _served(

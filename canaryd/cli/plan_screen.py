@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Final
 
@@ -35,11 +36,13 @@ def show(foresight: Foresight) -> None:
     )
     console.print(_steps(foresight))
     console.print(
-        "\nHow long a fault goes unnoticed that comes up at a step, if the release stays there, and the requests "
-        "that it fails until then:"
+        "\nA fault that comes up at a step, if the release stays there: how long until it is noticed and the "
+        "canary taken back to the lowest step, and the requests that it fails until then:"
     )
     console.print(_late(foresight))
-    console.print("\nWhat becomes of a release with a fault from the start, and the requests that it fails:")
+    console.print(
+        "\nA fault from the start: what becomes of the release, when, at which step, and what it fails:"
+    )
     console.print(_early(foresight))
     console.print(*_end(foresight), sep="\n")
 
@@ -94,7 +97,7 @@ def _steps(foresight: Foresight) -> Table:
 
 def _step(step: Step, baseline: float) -> tuple[str, ...]:
     place = percent(step.weight), "-" if step.seconds is None else span(step.seconds), _waits(step.because)
-    if not step.judged:
+    if not step.judged or not step.faults:
         return place
     return *place, thousands(step.requests), *_least(step.least_rate, step.least_shift, baseline)
 
@@ -104,7 +107,7 @@ def _waits(because: str) -> str:
 
 
 def _least(rate: float | None, shift: float | None, baseline: float) -> tuple[str, str]:
-    slower = "none" if shift is None else times(shift)
+    slower = "none" if shift is None else times(math.ceil(100 * shift) / 100)
     if rate is None:
         return "none", slower
     lift = rate / (1 - rate) / (baseline / (1 - baseline)) if baseline else _TELLING
@@ -114,7 +117,7 @@ def _least(rate: float | None, shift: float | None, baseline: float) -> tuple[st
 def _late(foresight: Foresight) -> Table:
     table = _table()
     table.add_column("step", justify="right", no_wrap=True)
-    steps = [step for step in foresight.plan.steps if step.judged]
+    steps = [step for step in foresight.plan.steps if step.faults]
     for fault in steps[0].faults if steps else ():
         table.add_column(_name(fault), justify="right", no_wrap=True)
     for step in steps:

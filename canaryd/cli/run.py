@@ -14,6 +14,8 @@ import click
 if TYPE_CHECKING:
     from config import Settings
 
+_ASKING = 16  # runs whose own metrics are asked for at the same time
+
 
 @click.command()
 @click.option(
@@ -70,7 +72,7 @@ def run(
 
 def serve(settings: Settings, kubeconfig: Path | None, context: str | None) -> int:
     """Run the daemon until a signal comes; the exit code."""
-    from analysis.prometheus import interval_builder
+    from analysis.prometheus import client, interval_builder
     from canaryd.cluster.errors import ApiError
     from canaryd.cluster.transport import Api
     from canaryd.controller.daemon import Daemon
@@ -89,7 +91,9 @@ def serve(settings: Settings, kubeconfig: Path | None, context: str | None) -> i
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    daemon = Daemon(api, settings, interval_builder(settings.prometheus))
+    # Their own client: queries of a policy's that hang must not take the places of the others.
+    asks = client(settings.prometheus, pool=_ASKING).vectors
+    daemon = Daemon(api, settings, interval_builder(settings.prometheus), asks)
     probes = None
     if settings.listen.probes:
         probes = Probes(settings.listen.probes, daemon.unhealthy, daemon.unready)

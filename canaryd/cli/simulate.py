@@ -125,7 +125,7 @@ def _simulation(
     from canaryd.cli.traffic import duration, ladder, number, proportion, whole
 
     read: Mapping[str, Callable[[str], Any]] = {
-        "lift": lambda text: number("--lift", text, 0, 1000),
+        "lift": lambda text: number("--lift", text, 0.01, 1000),
         "slower": lambda text: number("--slower", text, 0.01, 1000),
         "tail": lambda text: proportion("--tail", text),
         "onset": lambda text: duration("--onset", text, 0, 7 * 86400),
@@ -139,7 +139,7 @@ def _simulation(
     try:
         scenario = dataclasses.replace(scenario_of(traffic, climb, config), **changes)
     except BadConfig as error:
-        refuse(f"--{error.field.replace('_', '-')}: {error}")
+        refuse(f"--{str(error).replace('_', '-')}")
     return Simulation(scenario, config, climb, seed)
 
 
@@ -192,6 +192,7 @@ def _document(simulation: Simulation, policy: str, summary: Summary) -> dict[str
         "ends": ends,
         "protected": {"releases": count, "share": share, "low": low, "high": high},
         "failed": dataclasses.asdict(summary.failed),
+        "failed_before_protected": dataclasses.asdict(summary.failed_before),
         "seconds_to_protect": summary.to_protect and dataclasses.asdict(summary.to_protect),
         "seconds_to_promote": summary.to_promote and dataclasses.asdict(summary.to_promote),
     }

@@ -75,7 +75,8 @@ def _figures(summary: Summary) -> Table:
     table.add_column("", no_wrap=True)
     for name in ("mean", "median", "95 %"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_row("requests failed by the fault", *_quantiles(summary.failed, thousands))
+    table.add_row("requests failed until taken back", *_quantiles(summary.failed_before, thousands))
+    table.add_row("requests failed until the end", *_quantiles(summary.failed, thousands))
     table.add_row("taken back after", *_quantiles(summary.to_protect, span))
     table.add_row("promoted after", *_quantiles(summary.to_promote, span))
     return table

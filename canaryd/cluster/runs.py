@@ -15,6 +15,7 @@ from analysis import JudgeState
 from analysis.errors import AnalysisError
 from analysis.watch import WatchState
 from canaryd.cluster.fields import entries, number, part, value
+from canaryd.cluster.lines import packed, unpacked
 from canaryd.cluster.resources import CANARYRUNS, Json
 from canaryd.domain.model import (
     Arm,
@@ -24,6 +25,7 @@ from canaryd.domain.model import (
     Labels,
     Outcome,
     Pass,
+    Recorded,
     RouteRef,
     Run,
     Stage,
@@ -114,6 +116,7 @@ def status(run: Run) -> Json:
         "verdictDecision": run.verdict.decision if run.verdict else None,
         "watched": _sealed(run.watched.to_json()) if run.watched else None,
         "watch": run.watch.to_json() if run.watch else None,
+        "recording": _recorded(run.recorded),
         "allocation": list(run.allocation),
         "rungRequests": run.rung_requests,
         "passes": [
@@ -136,6 +139,16 @@ def _sealed(state: Json) -> Json:
 
 def _opened(raw: Json) -> Any:
     return json.loads(raw["state"])
+
+
+def _recorded(recorded: Recorded) -> Json:
+    return {
+        "lines": packed(recorded.lines),
+        "stored": recorded.stored,
+        "size": recorded.size,
+        "end": recorded.end,
+        "ended": recorded.ended,
+    }
 
 
 def _step(run: Run) -> Json:
@@ -268,10 +281,21 @@ def _parse(obj: Json) -> Run:
         seen_share=number(weight, "seen"),
         evidence=JudgeState.from_json(_opened(state["judge"])) if state.get("judge") else None,
         watched=WatchState.from_json(_opened(state["watched"])) if state.get("watched") else None,
+        recorded=_parse_recorded(part(state, "recording")),
         passes=tuple(_parse_pass(each) for each in entries(state, "passes")),
         reasserted=tuple(float(each) for each in entries(state, "reasserted")),
         conditions=tuple(_parse_condition(each) for each in entries(state, "conditions")),
     )
+
+
+def _parse_recorded(raw: Json) -> Recorded:
+    """Lines that somebody has spoilt end the recording, and nothing else."""
+    ended = value(raw, "ended", "")
+    try:
+        lines = unpacked(value(raw, "lines", ""))
+    except ValueError:
+        lines, ended = (), "the recording ends where its lines in the status were spoilt"
+    return Recorded(lines, value(raw, "stored", 0), value(raw, "size", 0), number(raw, "end"), ended)
 
 
 def _parse_route(raw: Json) -> RouteRef:

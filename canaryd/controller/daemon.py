@@ -13,7 +13,7 @@ from canaryd.cluster.errors import ApiError, Conflict
 from canaryd.cluster.resources import DEPLOYMENTS, Json, Key, Resource
 from canaryd.cluster.transport import Api
 from canaryd.controller.caches import Caches
-from canaryd.controller.measure import Measurer
+from canaryd.controller.measure import Asks, Measurer
 from canaryd.controller.queue import KeyedQueue
 from canaryd.controller.reconciler import Reconciler
 from canaryd.controller.sweep import suspects
@@ -32,6 +32,7 @@ class Daemon:
         api: Api,
         settings: Settings,
         builder: IntervalBuilder,
+        asks: Asks,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -40,7 +41,7 @@ class Daemon:
         self._caches = Caches(
             api, self._changed, namespaces=settings.namespaces, root_namespace=settings.root_namespace
         )
-        self._measurer = Measurer(builder, self._caches)
+        self._measurer = Measurer(builder, self._caches, asks, self._queue.add)
         self._reconciler = Reconciler(api, self._caches, settings, self._measurer, clock)
         self._failures: dict[Key, int] = {}
         self._workers = [
@@ -86,6 +87,7 @@ class Daemon:
         for worker in self._workers:
             if worker.is_alive():
                 worker.join(5.0)
+        self._reconciler.stop()
         self._caches.stop()
 
     def unhealthy(self) -> str:

@@ -15,13 +15,15 @@ import structlog
 
 from canaryd.cluster.errors import ApiError, Conflict, Invalid, NotFound
 from canaryd.cluster.events import EventRecorder
+from canaryd.cluster.recordings import store
 from canaryd.cluster.resources import Key
 from canaryd.cluster.transport import Api
 from canaryd.controller.book import RunBook
 from canaryd.controller.caches import Caches
 from canaryd.controller.caretaker import Caretaker, about_deployment, about_run
-from canaryd.controller.effects import Effects, TemplateLostError
+from canaryd.controller.effects import Effects, TemplateLostError, owner
 from canaryd.controller.measure import Measurer
+from canaryd.controller.recorder import Recorder
 from canaryd.controller.world import WorldReader
 from canaryd.domain.announce import announce
 from canaryd.domain.converge import Effect, converge, urgent
@@ -55,6 +57,7 @@ class Reconciler:
         self._reader = WorldReader(api, caches, settings)
         self._effects = Effects(api, caches, settings.root_namespace)
         self._events = EventRecorder(api)
+        self._recorder = Recorder(lambda run: store(api, run, owner(run)))
         self._caretaker = Caretaker(
             caches, settings, self._reader, self._effects, self._events, self._book, clock
         )
@@ -62,6 +65,10 @@ class Reconciler:
     def runs(self) -> list[Run]:
         """All runs of the cluster."""
         return self._book.all()
+
+    def stop(self) -> None:
+        """No more is written in the background."""
+        self._recorder.stop()
 
     def suspect(self, key: Key) -> None:
         """A run of this Deployment may have vanished without cleaning up."""
@@ -83,7 +90,9 @@ class Reconciler:
     def _step(self, run: Run, kept: Run) -> float | None:
         """One pass of `run`; `kept` is the run as its object has it."""
         now = self._clock()
-        world = self._reader.world(run, self._measurer.measured(run, now))
+        measured = self._measurer.measured(run, now)
+        run = self._recorder.settled(run, now, grows=bool(measured.lines))
+        world = self._reader.world(run, measured)
         run = replace(run, routes=tuple(view.ref for view in world.routes) or run.routes)
         decision = decide(run, world, now)
         after = decision.run
@@ -96,11 +105,13 @@ class Reconciler:
             self._measurer.accept(after)
             self._tell(kept, after, world)
         failed = self._perform(after, [e for e in effects if e not in falls], version) or failed
+        self._recorder.offer(after)
         if after.outcome is not None and after.wanted.traffic.form is Form.PLAIN and not failed:
             self._give_back(after)
         self._log(after, now)
         if after.stage is Stage.DONE:
             self._book.let_go(after)
+            self._recorder.forget(after)
             return _SOON
         if failed:
             return _AFTER_FAILURE

@@ -137,6 +137,8 @@ def _missing(run: Run, world: World, now: float) -> str:
     requests = canary_requests(verdict) - run.rung_requests
     if not watched and requests < LEAST_REQUESTS:
         return f"{requests} requests to the canary at {weight} %, needs {LEAST_REQUESTS}"
+    if not watched and world.measured.unseen:
+        return f"no evidence at {weight} % of {world.measured.unseen}"
     held = now - (run.judged_since or now)
     if held < policy.step_min:
         return f"judging at {weight} %: {policy.step_min - held:.0f} s of {policy.step_min:.0f} s left"

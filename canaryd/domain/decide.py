@@ -25,6 +25,7 @@ from canaryd.domain.model import (
     Stage,
     Traffic,
 )
+from canaryd.domain.recording import take_in
 from canaryd.domain.settle import observe
 from canaryd.domain.world import RouteView, World
 
@@ -74,7 +75,7 @@ def decide(run: Run, world: World, now: float) -> Decision:
     """What `run` does next in `world` at `now` (seconds since the epoch). Pure."""
     if not run.active:
         return Decision(run, world.terms.tick)
-    run = observe(run, world, now)
+    run = take_in(observe(run, world, now), world.measured, now)
     if run.stage in LADDER:
         run = climb.record(run, world)
     for rule in RULES if run.outcome is None else (_drifted,):

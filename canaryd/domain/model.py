@@ -187,6 +187,25 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class Recorded:
+    """Where the lines of a run's recording are: first in its status, later in ConfigMaps.
+
+    lines: those that the status alone has; stored: how many are in ConfigMaps, in `size` bytes; end: of the last
+    interval that was taken in; ended: why no more lines are kept, "" while they are.
+    """
+
+    lines: tuple[str, ...] = ()
+    stored: int = 0
+    size: int = 0
+    end: float | None = None
+    ended: str = ""
+
+    @property
+    def begun(self) -> bool:
+        return bool(self.lines or self.stored or self.ended)
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One attempt to release one revision of one Deployment. Everything a restart needs is in here."""
 
@@ -234,6 +253,7 @@ class Run:
     verdict: Verdict | None = None
     watched: WatchState | None = None
     watch: WatchVerdict | None = None
+    recorded: Recorded = field(default_factory=Recorded)
     allocation: tuple[float, ...] = ()  # of this rung; () before its first interval
     passes: tuple[Pass, ...] = ()
     reasserted: tuple[float, ...] = ()
@@ -267,6 +287,14 @@ class Run:
     @property
     def canary_labels(self) -> Labels:
         return {"canaryd.io/role": "canary", "canaryd.io/revision": self.revision}
+
+    def with_condition(self, condition: Condition) -> Run:
+        """The run with that condition in the place of the one of its type, whose time it keeps if it says the same."""
+        old = next((c for c in self.conditions if c.type == condition.type), None)
+        if old is not None and (old.status, old.message) == (condition.status, condition.message):
+            condition = replace(condition, at=old.at)
+        others = (c for c in self.conditions if c.type != condition.type)
+        return replace(self, conditions=(*others, condition))
 
     def to(self, stage: Stage, now: float, because: str, **changes: Any) -> Run:
         """The run at the beginning of `stage`; what it wants may change with it."""

@@ -25,15 +25,14 @@ def preflight(run: Run, world: World, now: float) -> Run:
     if ground.findings or ground.policy is None:
         message = "; ".join(f"{f.check}: {f.message}" for f in ground.findings)
         condition = Condition("Preflight", False, ground.findings[0].check, message, now)
-        return replace(run, because=message, reason="Preflight", conditions=_with(run, condition))
+        return replace(run.with_condition(condition), because=message, reason="Preflight")
     run = replace(
-        run,
+        run.with_condition(Condition("Preflight", True, "Passed", "all checks passed", now)),
         reason="",
         policy=ground.policy,
         service=ground.service or run.service,
         host=ground.host or run.host,
         routes=run.routes if run.carrier else ground.routes,
-        conditions=_with(run, Condition("Preflight", True, "Passed", "all checks passed", now)),
     )
     if run.carrier == run.canary_name:
         because = f"the template of {run.target} is that of {run.carrier} again: the Deployment takes the traffic back"
@@ -56,13 +55,6 @@ def preflight(run: Run, world: World, now: float) -> Run:
         start_replicas=serving.replicas,
         wanted=replace(run.wanted, stable_subset=stable.labels),
     )
-
-
-def _with(run: Run, condition: Condition) -> tuple[Condition, ...]:
-    old = next((c for c in run.conditions if c.type == condition.type), None)
-    if old is not None and (old.status, old.message) == (condition.status, condition.message):
-        condition = replace(condition, at=old.at)
-    return (*(c for c in run.conditions if c.type != condition.type), condition)
 
 
 def take_over(run: Run, world: World, now: float) -> Run:

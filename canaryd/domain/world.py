@@ -113,6 +113,9 @@ class Measured:
     request_rate: float = 0.0  # requests per second, both arms
     blind: str = ""  # why nothing can be measured
     silent: str = ""  # Prometheus answers, and has never seen a request to either arm
+    unseen: str = ""  # which of the policy's metrics nothing is known of, and why
+    lines: tuple[str, ...] = ()  # of the recording: one for each interval that was taken in, judged or not
+    recorded_to: float | None = None  # the end of the last of them
     allocation: tuple[float, ...] | None = None
     misallocated: str = ""
 

@@ -159,6 +159,14 @@ class TestEvidence:
         assert math.isfinite(state.tracks[0].potential_needed(math.log(100)))
         assert step(state, *BAD, start=100).tracks[0].blocks == 10**6 + 1
 
+    def test_bursts_in_the_baseline_do_not_hide_a_fault(self) -> None:
+        """One pod of the baseline after the other has a burst; what is usual is what the others show."""
+        rounds = [
+            (arm("c", 1000, 40, 50), arm("b", 1000, *(400 if i == k else 5 for i in range(6))))
+            for k in range(6)
+        ]
+        assert played([one for one in rounds for _ in range(5)])[-1].log_evidence()["errors"] > math.log(100)
+
     def test_both_tolerances_must_be_exceeded(self) -> None:
         pods = arm("c", 1000, 40, 50), arm("b", 1000, 5, 4, 6, 5, 5, 5)
         limits = (
@@ -377,7 +385,7 @@ class TestSimulated:
         found = int(np.isfinite(self.play(monkeypatch, arms, 0.005, 1, every=300)).sum())
         assert beta.ppf(0.975, found + 1, self.RUNS - found) <= 0.013, found
 
-    @pytest.mark.parametrize(("arms", "median"), [((1, 1), 900), ((1, 6), 400), ((2, 6), 250), ((2, 3), 300)])
+    @pytest.mark.parametrize(("arms", "median"), [((1, 1), 960), ((1, 6), 540), ((2, 6), 300), ((2, 3), 450)])
     def test_a_fivefold_error_rate_is_condemned(
         self, monkeypatch: pytest.MonkeyPatch, arms: tuple[int, int], median: float
     ) -> None:

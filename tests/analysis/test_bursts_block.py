@@ -207,6 +207,14 @@ class TestThinning:
             seen = np.bincount(events[pod].astype(int).ravel(), minlength=25) / (runs * DRAWS)
             assert seen == pytest.approx(law, abs=4 * 0.5 / math.sqrt(runs * DRAWS))
 
+    def test_the_better_half_of_the_baseline_tells_what_is_usual(self) -> None:
+        pods = self.pods(1, (100, 99), (100, 50), (100, 2), (90, 3), (100, 40), (10, 0))
+        assert [counts.tolist() for counts in pods.quiet_baseline()] == [[190], [5]]
+        three = self.pods(1, (100, 99), (100, 50), (100, 2), (100, 3))
+        assert [counts.tolist() for counts in three.quiet_baseline()] == [[200], [5]]
+        alone = self.pods(1, (100, 99), (100, 80))
+        assert [counts.tolist() for counts in alone.quiet_baseline()] == [[100], [80]]
+
     def test_counts_beyond_what_can_be_drawn_are_not_compared(self) -> None:
         assert self.pods(1, (10**10, 5), (10**10, 5)).size.tolist() == [0]
 

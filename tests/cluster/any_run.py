@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from canaryd.domain.model import (
     Hold,
     Outcome,
     Pass,
+    Recorded,
     RouteRef,
     Run,
     Stage,
@@ -24,6 +26,7 @@ from canaryd.domain.model import (
     Wanted,
 )
 from config import SHIPPED
+from config.metrics import ProportionMetric, ThresholdMetric
 
 EDGES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 # Above a year 2262 no clock of Kubernetes goes; microseconds are what its times carry.
@@ -90,6 +93,22 @@ WANTED = st.builds(
     st.booleans(),
     NAMES | st.just(""),
 )
+WITH_METRICS = replace(
+    SHIPPED["fast"],
+    slow_edges=(0.25, 1.0),
+    metrics=(
+        ProportionMetric("orders", 'x{pod=~"$pods"}', 'y{pod=~"$pods"}', safe_delta=0.01),
+        ThresholdMetric("depth", "max(z)", at_least=0.5),
+    ),
+)
+RECORDED = st.builds(
+    Recorded,
+    st.lists(TEXTS.map(json.dumps), max_size=4).map(tuple),
+    st.integers(0, 10**6),
+    st.integers(0, 10**8),
+    st.none() | TIMES,
+    TEXTS,
+)
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "namespace": NAMES,
     "name": NAMES,
@@ -109,14 +128,14 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "hold": st.none() | st.sampled_from(Hold),
     "reason": NAMES | st.just(""),
     "because": TEXTS,
-    "policy": st.none()
-    | st.sampled_from([*SHIPPED.values(), replace(SHIPPED["fast"], slow_edges=(0.25, 1.0))]),
+    "policy": st.none() | st.sampled_from([*SHIPPED.values(), WITH_METRICS]),
     "service": NAMES | st.just(""),
     "host": NAMES | st.just(""),
     "routes": st.lists(ROUTES, max_size=3).map(tuple),
     "stable": st.none() | st.builds(Arm, NAMES, NAMES, LABELS, NAMES | st.just("")),
     "carrier": NAMES | st.just(""),
     "hands_on": st.booleans(),
+    "recorded": RECORDED,
     "start_replicas": st.integers(0, 1000),
     "step": st.integers(-1, 6),
     "wanted": WANTED,

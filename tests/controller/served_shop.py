@@ -246,7 +246,9 @@ class Served:
 
     def start(self, **settings: Any) -> None:
         self._own = Api.connect(self._config, user_agent="canaryd", pool=24)
-        self._daemon = Daemon(self._own, replace(SETTINGS, **settings), cast(Any, Readings()))
+        self._daemon = Daemon(
+            self._own, replace(SETTINGS, **settings), cast(Any, Readings()), lambda queries, at: {}
+        )
         self._daemon.start()
 
     def stop(self) -> None:

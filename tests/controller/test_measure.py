@@ -55,7 +55,11 @@ def run() -> Run:
 
 
 def measurer(*outcomes: Outcome) -> Measurer:
-    return Measurer(cast(Any, Script(*outcomes)), cast(Any, NoPods()))
+    return reading(Script(*outcomes))
+
+
+def reading(script: Script) -> Measurer:
+    return Measurer(cast(Any, script), cast(Any, NoPods()), lambda queries, at: {})
 
 
 def test_intervals_wait_for_a_busy_worker(run: Run) -> None:
@@ -103,7 +107,7 @@ def test_a_weight_that_stands_is_judged_also_while_the_next_rungs_pods_start(
     run: Run, stage: Stage, judged: bool
 ) -> None:
     script = Script(interval(1))
-    measure = Measurer(cast(Any, script), cast(Any, NoPods()))
+    measure = reading(script)
     run = replace(run, stage=stage, judged_since=0.5)
     measure.read([run], 1.0)
     assert [query.settled_since for query in script.asked] == [0.5 if judged else None]
@@ -113,17 +117,18 @@ def test_a_weight_that_stands_is_judged_also_while_the_next_rungs_pods_start(
 def test_a_weight_that_is_on_its_way_is_not_judged(run: Run) -> None:
     script = Script(interval(1))
     moved = run.to(Stage.JUDGE, 0.0, "", wanted=Wanted(traffic=Traffic(Form.SPLIT, 0)))
-    Measurer(cast(Any, script), cast(Any, NoPods())).read([moved], 1.0)
+    reading(script).read([moved], 1.0)
     assert [query.settled_since for query in script.asked] == [None]
 
 
 @pytest.mark.parametrize(
     ("errors", "now", "decision"),
-    [(1, 10.0, "continue"), (1, 10_000.0, "inconclusive"), (15, 10.0, "retreat"), (15, 10_000.0, "retreat")],
+    [(1, 10, "continue"), (1, 10_000, "inconclusive"), (15, 10, "retreat"), (15, 10_000, "retreat")],
 )
-def test_the_deadline_hides_no_alarm(run: Run, errors: int, now: float, decision: str) -> None:
-    measure = measurer(*(interval(second, errors) for second in (1, 2, 3)))
-    for at in (1.0, 2.0, 3.0):
+def test_the_deadline_hides_no_alarm(run: Run, errors: int, now: int, decision: str) -> None:
+    seconds = range(now - 4, now - 1)
+    measure = measurer(*(interval(second, errors) for second in seconds))
+    for at in seconds:
         measure.read([run], at)
     verdict = measure.measured(run, now).verdict
     assert verdict is not None and verdict.decision == decision
@@ -157,7 +162,7 @@ def test_the_pods_of_the_stable_replicaset_are_known_by_their_names(
 ) -> None:
     script = Script(interval(1))
     stable = Arm("checkout", "old", {}, replicaset)
-    Measurer(cast(Any, script), cast(Any, NoPods())).read([replace(run, stable=stable)], 1.0)
+    reading(script).read([replace(run, stable=stable)], 1.0)
     (query,) = script.asked
     assert isinstance(query.baseline_pods, str)
     assert pod.startswith(query.baseline_pods)
