@@ -6,9 +6,11 @@ fair when divided by its mean over all choices of m pods:
 
     E_theta = C(N, m) * product of e^(theta f_i) over the canary's pods / e_m(e^(theta f_1), ..., e^(theta f_N))
 
-with e_m the elementary symmetric polynomial. However strongly errors within a pod depend on each other, the
-mean of E is 1; and no block is worth more than log C(N, m), as one burst is one event. f = min(x, cap) keeps a
-pod in a burst from outweighing all others; the cap is made of the past, so that it is the same for every choice.
+with e_m the elementary symmetric polynomial: a statistic over its mean under all permutations (Koning 2023,
+"Measuring evidence against exchangeability and group invariance with e-values", arXiv 2310.01153). However
+strongly errors within a pod depend on each other, the mean of E is 1; and no block is worth more than
+log C(N, m), as one burst is one event. f = min(x, cap) keeps a pod in a burst from outweighing all others; the
+cap is made of the past, so that it is the same for every choice.
 
 Pods count alike only over equally many requests: each is thinned to the smallest number (hypergeometric draws;
 the mean of several). What is tolerated is taken out before the comparison by keeping the canary's bad events
@@ -159,7 +161,10 @@ def _fair_sized(requests: Floats) -> Bools:
 
 
 def _symmetric(tilted: Floats, degree: int) -> Floats:
-    """Elementary symmetric polynomials over the pods (axis 0) up to `degree`: (degree + 1, draws, ...)."""
+    """Elementary symmetric polynomials over the pods (axis 0) up to `degree`: (degree + 1, draws, ...).
+
+    One pod after the other: e_k(x_1 ... x_n) = e_k(x_1 ... x_(n-1)) + x_n e_(k-1)(x_1 ... x_(n-1)).
+    """
     found = np.zeros((degree + 1, *tilted.shape[1:]))
     found[0] = 1.0
     for pod in tilted:

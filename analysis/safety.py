@@ -9,7 +9,8 @@ the played halves' factors; each half is a mixture over alternatives with half t
                       events, so they are fair or worse for all larger odds
     difference half   reverse information projection onto {p_c >= p_b + safe_delta}; works without any error
 
-Promote when the wealth of every metric is at least 1/beta (intersection-union: no correction).
+Promote when the wealth of every metric is at least 1/beta (intersection-union: no correction; Casella and
+Berger 2002, "Statistical Inference", section 8.3).
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Where pods are unknown, nothing tells a burst from a fault but how errors came before. Each interval's factor m
 is raised to the power 1/phi, with phi at least 1 and made of the past: a concave power of something fair is
 fair (Jensen), whatever phi is. phi is Pearson's dispersion: the squares of what the canary's bad events were
-off from their expectation given the margins and the past's Mantel-Haenszel odds, over their variances; sums
+off from their expectation given the margins and the past's Mantel-Haenszel odds (Mantel and Haenszel 1959), over
+their variances (McCullagh and Nelder 1989, section 4.5); sums
 over intervals, not a mean of quotients, which quiet intervals would rule.
 
 A row: log of the ratio's and of the difference's tempered e-value, sum of squares, sum of variances.
