@@ -26,16 +26,17 @@ from analysis import wealth
 from analysis.confidence import EXCESS_GRID, LEVEL
 from analysis.growth import Growth, Rates, chance_reached, difference_growth, ratio_growth
 from analysis.harm import tolerated_excess
-from analysis.judge_config import JudgeConfig
+from analysis.judge_config import ERRORS, LATENCY, JudgeConfig
+from analysis.metrics import shares
 from analysis.projection import at_odds
 from analysis.proportion import Proportions
 
 Floats = NDArray[np.float64]
 
 # Nats, measured.
-RATIO_EXTRA: Final = -1.7
+RATIO_EXTRA: Final = -1.3
 RATIO_OVERSHOOT: Final = 0.8  # per nat that a single bad event brings
-DIFFERENCE_EXTRA: Final = 0.0
+DIFFERENCE_EXTRA: Final = 0.2
 SLOW_EXTRA: Final = -2.2
 SAFE_EXTRA: Final = -0.3
 EXCESS_EXTRA: Final = 0.0
@@ -177,7 +178,8 @@ def _errors_noticed(stretches: Sequence[Stretch], config: JudgeConfig, onset: in
         alternatives = at_odds(lifts, min(rates.baseline + config.harm_delta, 0.95))
         return difference_growth(rates, config.harm_delta, alternatives, harm=True)
 
-    threshold = -math.log(config.alpha * (1 - config.latency_weight))
+    absent = () if stretches[0].truth.baseline_slower else (LATENCY,)
+    threshold = -math.log(config.alpha * shares(config, absent)[ERRORS])
     by_ratio, by_difference = (
         _walk(stretches, growth, config.horizon, onset) for growth in (ratio, difference)
     )
