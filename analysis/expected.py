@@ -251,7 +251,7 @@ def _safe(
         for each in ([step.mean for step in steps], [step.variance for step in steps])
     )
     # Until the baseline's rate is known, the half that is played need not be the one that it favours.
-    mean[: max(unseen, 0 if by_ratio else 1)] = 0.0
+    mean[: max(unseen, 1)] = 0.0
     walk = Walk(np.cumsum(mean) + _LOG_PRIOR_ALIKE, np.cumsum(mean), np.cumsum(variance), np.ones_like(mean))
     found = np.asarray(np.maximum.accumulate(walk.chance(-math.log(beta), SAFE_EXTRA)))
     canary = rates_of(stretches[-1]).canary

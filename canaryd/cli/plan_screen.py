@@ -57,7 +57,7 @@ def _head(foresight: Foresight) -> Iterator[str | Text]:
         f"here an error rate above {percent(foresight.plan.tolerated)}; "
         f"safe below {times(config.safe_ratio)} or +{percent(config.safe_delta)}"
     )
-    own = [one.name for one in (*config.custom, *config.thresholds)]
+    own = [*(one.name for one in config.custom), *(one.name for one in config.thresholds)]
     if own:
         yield f"not planned, as their traffic is not known: the policy's metrics {', '.join(own)}"
     yield _promotion(foresight)
