@@ -132,7 +132,7 @@ def _cell(fault: Noticed) -> str:
     if not fault.harmful:
         return "tolerated"
     if fault.seconds is None:
-        return f"{percent(fault.chance)} in time"
+        return f"{percent(round(fault.chance, 3))} in time"
     return f"{span(fault.seconds)}, {thousands(fault.failed)}"
 
 
