@@ -26,16 +26,17 @@ from analysis import wealth
 from analysis.confidence import EXCESS_GRID, LEVEL
 from analysis.growth import Growth, Rates, chance_reached, difference_growth, ratio_growth
 from analysis.harm import tolerated_excess
-from analysis.judge_config import JudgeConfig
+from analysis.judge_config import ERRORS, LATENCY, JudgeConfig
+from analysis.metrics import shares
 from analysis.projection import at_odds
 from analysis.proportion import Proportions
 
 Floats = NDArray[np.float64]
 
 # Nats, measured.
-RATIO_EXTRA: Final = -1.7
+RATIO_EXTRA: Final = -1.3
 RATIO_OVERSHOOT: Final = 0.8  # per nat that a single bad event brings
-DIFFERENCE_EXTRA: Final = 0.0
+DIFFERENCE_EXTRA: Final = 0.2
 SLOW_EXTRA: Final = -2.2
 SAFE_EXTRA: Final = -0.3
 EXCESS_EXTRA: Final = 0.0
@@ -177,7 +178,8 @@ def _errors_noticed(stretches: Sequence[Stretch], config: JudgeConfig, onset: in
         alternatives = at_odds(lifts, min(rates.baseline + config.harm_delta, 0.95))
         return difference_growth(rates, config.harm_delta, alternatives, harm=True)
 
-    threshold = -math.log(config.alpha * (1 - config.latency_weight))
+    absent = () if stretches[0].truth.baseline_slower else (LATENCY,)
+    threshold = -math.log(config.alpha * shares(config, absent)[ERRORS])
     by_ratio, by_difference = (
         _walk(stretches, growth, config.horizon, onset) for growth in (ratio, difference)
     )
@@ -249,7 +251,7 @@ def _safe(
         for each in ([step.mean for step in steps], [step.variance for step in steps])
     )
     # Until the baseline's rate is known, the half that is played need not be the one that it favours.
-    mean[: max(unseen, 0 if by_ratio else 1)] = 0.0
+    mean[: max(unseen, 1)] = 0.0
     walk = Walk(np.cumsum(mean) + _LOG_PRIOR_ALIKE, np.cumsum(mean), np.cumsum(variance), np.ones_like(mean))
     found = np.asarray(np.maximum.accumulate(walk.chance(-math.log(beta), SAFE_EXTRA)))
     canary = rates_of(stretches[-1]).canary

@@ -16,6 +16,9 @@ COMMANDS: Final = {
     "simulate": LazyCommand(
         "canaryd.cli.simulate:simulate", "Play a policy against a chosen fault, a thousand times."
     ),
+    "export": LazyCommand(
+        "canaryd.cli.export:export", "Write the recorded intervals of a run to a file, for replay."
+    ),
     "replay": LazyCommand(
         "canaryd.cli.replay:replay", "Judge a run's recorded intervals again, or by other rules."
     ),
@@ -34,6 +37,7 @@ Examples:
   canaryd run --prometheus http://localhost:9090
   canaryd plan --rps 120 --error-rate 0.2%
   canaryd simulate --rps 120 --error-rate 0.2% --lift 3
+  canaryd export checkout-fff627b5cb -n shop -o checkout.jsonl
   canaryd replay checkout.jsonl --set alpha=0.001
   canaryd config check canaryd.yaml
   canaryd config show --policy cautious

@@ -57,6 +57,9 @@ def _head(foresight: Foresight) -> Iterator[str | Text]:
         f"here an error rate above {percent(foresight.plan.tolerated)}; "
         f"safe below {times(config.safe_ratio)} or +{percent(config.safe_delta)}"
     )
+    own = [*(one.name for one in config.custom), *(one.name for one in config.thresholds)]
+    if own:
+        yield f"not planned, as their traffic is not known: the policy's metrics {', '.join(own)}"
     yield _promotion(foresight)
 
 
@@ -129,7 +132,7 @@ def _cell(fault: Noticed) -> str:
     if not fault.harmful:
         return "tolerated"
     if fault.seconds is None:
-        return f"{percent(fault.chance)} in time"
+        return f"{percent(round(fault.chance, 3))} in time"
     return f"{span(fault.seconds)}, {thousands(fault.failed)}"
 
 

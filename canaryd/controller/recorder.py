@@ -103,21 +103,26 @@ class Recorder:
                 self._changed.wait_for(lambda: self._waiting or self._stopped)
                 if self._stopped:
                     return
-                uid, run = self._waiting.popitem()
+                _, run = self._waiting.popitem()
             try:
-                size = self._store(run)
-            except ApiError as error:
-                self._note_failure(uid, run, error)
+                self.write(run)
             except Exception:
                 log.exception("recording.crashed", run=run.name, namespace=run.namespace)
-            else:
-                with self._changed:
-                    self._failed.pop(uid, None)
-                    self._stored[uid] = _Stored(run.recorded.stored, len(run.recorded.lines), size)
 
-    def _note_failure(self, uid: str, run: Run, error: ApiError) -> None:
+    def write(self, run: Run) -> None:
+        """Write the run's lines now, and note what came of it."""
+        try:
+            size = self._store(run)
+        except ApiError as error:
+            self._note_failure(run, error)
+            return
         with self._changed:
-            known = self._failed.get(uid)
-            self._failed[uid] = (self._clock(), error)
+            self._failed.pop(run.uid, None)
+            self._stored[run.uid] = _Stored(run.recorded.stored, len(run.recorded.lines), size)
+
+    def _note_failure(self, run: Run, error: ApiError) -> None:
+        with self._changed:
+            known = self._failed.get(run.uid)
+            self._failed[run.uid] = (self._clock(), error)
         if known is None or known[1].reason != error.reason:
             log.warning("recording.failed", run=run.name, namespace=run.namespace, error=str(error))

@@ -9,6 +9,7 @@ scenario lets a fault begin late, or lets both arms of a release fail alike.
 | POD_IP, PORT, POD_NAME, CANARYD_ROLE | where it listens, who it says it is | 127.0.0.1, 8080, app, stable |
 | VERSION | named in each answer; the control file's key | v1 |
 | ERROR_RATE | share of requests answered 500, 0..1 | 0 |
+| REJECT_RATE | share of requests answered 409, which is no error to a mesh | 0 |
 | LATENCY_MEDIAN_MS, LATENCY_SIGMA | lognormal time to answer | 5, 0.3 |
 | SLOW_SHARE, SLOW_MS | share of requests that take SLOW_MS longer: a tail that only high quantiles see | 0, 0 |
 | CRASH_AFTER_REQUESTS | exit 1 at that request; 0 is never | 0 |
@@ -45,6 +46,7 @@ class Faults:
     """How the application misbehaves. Shares are within 0..1, times in milliseconds."""
 
     error_rate: float = 0.0
+    reject_rate: float = 0.0
     latency_median_ms: float = 5.0
     latency_sigma: float = 0.3
     slow_share: float = 0.0
@@ -164,7 +166,7 @@ class App:
         if slow < faults.slow_share:
             delay += faults.slow_ms
         if unlucky >= faults.error_rate:
-            return 200, delay / 1000
+            return 409 if unlucky >= 1 - faults.reject_rate else 200, delay / 1000
         if now - self._said >= 1.0:
             self._said = now
             say(f"error: {path} failed (request {self.served})")
@@ -244,7 +246,7 @@ class Connection(asyncio.Protocol):
         keep = keep and not self._app.draining
         body = json.dumps({"version": self._app.settings.version, "status": status}) + "\n"
         connection = "" if keep else "connection: close\r\n"
-        phrase = {200: "OK", 500: "Internal Server Error"}.get(status, "Bad Request")
+        phrase = {200: "OK", 409: "Conflict", 500: "Internal Server Error"}.get(status, "Bad Request")
         head = (
             f"HTTP/1.1 {status} {phrase}\r\n{self._identity}{connection}content-length: {len(body)}\r\n\r\n"
         )

@@ -12,6 +12,7 @@ BASE: Mapping[str, str] = MappingProxyType(
     {"ERROR_RATE": "0.01", "LATENCY_MEDIAN_MS": "80", "LATENCY_SIGMA": "0.52"}
 )
 POLICY = "demo"
+_SERVED = 'istio_requests_total{reporter="destination", namespace="$namespace", pod=~"$pods"'
 # Steps of seconds instead of minutes, and tolerances that some ten thousand requests can decide.
 POLICIES: Mapping[str, Mapping[str, object]] = MappingProxyType(
     {
@@ -30,6 +31,17 @@ POLICIES: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "harm-budget": 8,
             # The application's errors are independent of each other: an alarm is no burst.
             "burst-block": 0,
+        },
+        # What is no error to the mesh, and yet must not become more.
+        "rejections": {
+            "extends": POLICY,
+            "metrics": {
+                "rejected": {
+                    "bad": f'sum by (pod) ({_SERVED}, response_code="409"}})',
+                    "total": f"sum by (pod) ({_SERVED}}})",
+                    "weight": 0.2,
+                }
+            },
         },
     }
 )
@@ -110,6 +122,14 @@ SCENARIOS = _named(
             "RolledBack",
             ("LatencyRegression",),
             {"SLOW_SHARE": "0.05", "SLOW_MS": "400"},
+        ),
+        Scenario(
+            "rejects",
+            "one request in twenty is answered 409, which only a metric of the policy counts",
+            "RolledBack",
+            ("MetricRegression",),
+            {"REJECT_RATE": "0.05"},
+            policy={"policy": "rejections"},
         ),
         Scenario(
             "crash",

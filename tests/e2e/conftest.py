@@ -7,7 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
 import pytest
+from click.testing import CliRunner
 
+from analysis import replay as recordings
+from canaryd.cli.main import canaryd
+from canaryd.cluster.runs import parse
 from canaryd.sandbox.cluster import Sandbox
 from canaryd.sandbox.rehearsal import Rehearsal
 from canaryd.sandbox.scenarios import POLICIES, POLICY
@@ -26,6 +30,23 @@ def settled(rehearsal: Rehearsal) -> None:
             written, since = oracle.writes, time.monotonic()
         time.sleep(0.2)
     assert [str(violation) for violation in oracle.finish(time.time())] == []
+
+
+def repeated(rehearsal: Rehearsal) -> int:
+    """Export the newest run and judge its recording again: each decision is the recorded one, the state the run's.
+
+    Returns how many decisions there were.
+    """
+    run = parse(rehearsal.runs()[-1])
+    arguments = ["export", run.name, "-n", run.namespace, "--kubeconfig", str(rehearsal.box.kubeconfig)]
+    result = CliRunner().invoke(canaryd, arguments)
+    assert (result.exit_code, result.stderr) == (0, ""), result.output
+    recording = recordings.read(result.stdout.splitlines())
+    moments = list(recordings.replay(recording, recording.header.judge))
+    assert [moment.record for moment in moments if moment.differs] == []
+    assert run.evidence is not None
+    assert moments[-1].state.to_json() == run.evidence.to_json()
+    return sum(bool(record.decision) for record in recording.records)
 
 
 def rehearsed(

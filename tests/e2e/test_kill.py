@@ -10,6 +10,7 @@ import pytest
 from canaryd.sandbox.outcome import Moment, Report
 from canaryd.sandbox.rehearsal import Rehearsal
 from canaryd.sandbox.scenarios import SCENARIOS
+from e2e.conftest import repeated
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(700)]
 
@@ -47,6 +48,7 @@ def play(rehearsal: Rehearsal, name: str, due: list[float]) -> Report:
     assert report.violations == report.misrouted == [], killer.killed
     assert report.envoys_own == {}
     assert len(killer.killed) >= 3
+    repeated(rehearsal)
     return report
 
 

@@ -13,11 +13,11 @@ import pytest
 from canaryd.sandbox.outcome import Report
 from canaryd.sandbox.rehearsal import Rehearsal
 from canaryd.sandbox.scenarios import SCENARIOS
-from e2e.conftest import rehearsed
+from e2e.conftest import rehearsed, repeated
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(700)]
 
-NORMAL = ("healthy", "errors", "crash")
+NORMAL = ("healthy", "errors", "rejects", "crash")
 SLOW = (
     "drift",
     "latency",
@@ -56,12 +56,15 @@ def test_scenario_ends_as_it_should(rehearsal: Rehearsal, name: str) -> None:
         # within them, twice running is not.
         report = rehearsal.play(SCENARIOS[name])
     check(report)
+    repeated(rehearsal)
     if name in ("burst", "lasting"):
         assert report.retreats >= 1, report.weights
     elif name != "drift":
         assert report.retreats == 0, report.weights
     if name == "late":
         assert report.highest_weight >= 25, "the fault began before its time"
+    if name == "rejects":
+        assert "rejected: canary" in report.because
     if name == "crash":
         assert "fatal: out of luck after" in report.because, "the container's last words are missing"
     if name in ("errors", "subtle", "late"):

@@ -94,6 +94,14 @@ def test_errors_come_at_their_rate_and_spare_the_probes() -> None:
     assert 50 < failed < 130
 
 
+def test_what_is_rejected_is_no_error() -> None:
+    with app(ERROR_RATE="0.3", REJECT_RATE="0.2", SEED="1") as client:
+        statuses = client.statuses(300)
+    assert 50 < statuses.count(500) < 130
+    assert 30 < statuses.count(409) < 95
+    assert set(statuses) == {200, 409, 500}
+
+
 def test_the_same_seed_and_name_fail_alike() -> None:
     def run(pod: str) -> list[int]:
         settings = Settings.from_env({"SEED": "7", "POD_NAME": pod, "ERROR_RATE": "0.5"})
