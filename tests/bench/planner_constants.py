@@ -52,15 +52,17 @@ def play(cell: Cell, config: JudgeConfig, decided: Decided, rng: np.random.Gener
     judge = Judge(config)
     state = judge.start()
     for i in range(int(HORIZON / SECONDS)):
-        arms = [
+        canary, baseline = (
             {name: _counts(rng, cell.rps * share, rate, slower)}
             for name, share, rate, slower in (
                 ("c", cell.share, cell.truth.canary, cell.truth.canary_slower),
                 ("b", 1 - cell.share, cell.truth.baseline, cell.truth.baseline_slower),
             )
-        ]
+        )
         edges = ISTIO_EDGES if cell.truth.baseline_slower else ()
-        state = judge.update(state, Interval(i * SECONDS, (i + 1) * SECONDS, cell.share, *arms, edges))
+        state = judge.update(
+            state, Interval(i * SECONDS, (i + 1) * SECONDS, cell.share, canary, baseline, edges)
+        )
         if decided(judge.verdict(state)):
             return (i + 1) * SECONDS
     return None
