@@ -155,10 +155,11 @@ DEAD = (600.0, 10.0, 60.0, 1.0)
 
 
 def null_cells() -> list[Cell]:
-    cells = []
-    for canary, baseline in ((1, 1), (1, 3), (1, 6), (2, 6)):
-        for requests in (50.0, 500.0, 5000.0):
-            cells.append(Cell("bursts often", canary, baseline, (requests, requests)))
+    cells = [
+        Cell("bursts often", canary, baseline, (requests, requests))
+        for canary, baseline in ((1, 1), (1, 3), (1, 6), (2, 6))
+        for requests in (50.0, 500.0, 5000.0)
+    ]
     for canary, baseline in ((1, 1), (1, 6), (2, 6)):
         cells += [
             Cell("bursts rare", canary, baseline, burst=RARE),
@@ -222,7 +223,10 @@ def main() -> None:
         for kind, cells in (("null", null_cells()), ("power", power_cells())):
             for cell in cells if args.only in {None, kind} else []:
                 if args.cell in cell.name:
-                    print(line(cell, args.runs if kind == "null" else min(args.runs, 500), args.seed), flush=True)
+                    print(
+                        line(cell, args.runs if kind == "null" else min(args.runs, 500), args.seed),
+                        flush=True,
+                    )
 
 
 if __name__ == "__main__":
