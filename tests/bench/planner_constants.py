@@ -1,6 +1,6 @@
 """Measures on the judge the constants of analysis/expected.py, and how far its times are off with those in force.
 
-    python tests/bench/planner_constants.py [--runs 200] [--seed 1] [--family harm slow safe excess]
+    python -m tests.bench.planner_constants [--runs 200] [--seed 1] [--family harm slow safe excess]
 
 Plays canary and baseline at one weight until the judge decides, many times per cell. Printed per cell: the mean time
 of the judge, that of the closed form, their quotient, and the nats above the threshold with which they would agree.
@@ -53,16 +53,15 @@ def play(cell: Cell, config: JudgeConfig, decided: Decided, rng: np.random.Gener
     state = judge.start()
     for i in range(int(HORIZON / SECONDS)):
         canary, baseline = (
-            {name: _counts(rng, cell.rps * share, rate, slower)}
-            for name, share, rate, slower in (
-                ("c", cell.share, cell.truth.canary, cell.truth.canary_slower),
-                ("b", 1 - cell.share, cell.truth.baseline, cell.truth.baseline_slower),
+            _counts(rng, cell.rps * share, rate, slower)
+            for share, rate, slower in (
+                (cell.share, cell.truth.canary, cell.truth.canary_slower),
+                (1 - cell.share, cell.truth.baseline, cell.truth.baseline_slower),
             )
         )
         edges = ISTIO_EDGES if cell.truth.baseline_slower else ()
-        state = judge.update(
-            state, Interval(i * SECONDS, (i + 1) * SECONDS, cell.share, canary, baseline, edges)
-        )
+        span = i * SECONDS, (i + 1) * SECONDS
+        state = judge.update(state, Interval(*span, cell.share, {"c": canary}, {"b": baseline}, edges))
         if decided(judge.verdict(state)):
             return (i + 1) * SECONDS
     return None
