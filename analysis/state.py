@@ -108,3 +108,4 @@ def _check(state: JudgeState) -> None:
     for edge in state.latency.judged:
         if not 0 <= edge.index < len(state.latency.edges):
             raise BadState("state.latency.judged.index", edge.index, "the index of an edge")
+    state.bursts.check("state.bursts")

@@ -256,6 +256,7 @@ class TestStates:
             (("rows", "difference"), "", "state.rows.difference"),
             (("rows",), 3, "state.rows"),
             (("skipped",), [{"reason": "late", "intervals": "many"}], r"state.skipped\[0\].intervals"),
+            (("bursts", "pods", "canary"), ["c-1"], r"state.bursts.pods.requests"),
         ],
     )
     def test_a_state_that_was_edited_is_refused(self, path: tuple[str, ...], value: Any, words: str) -> None:

@@ -61,7 +61,9 @@ def verdict(decision: str, canary_requests: int = 100, reason: str = "", upper: 
         False,
         0,
     )
-    return Verdict(decision, reason, f"said {decision}", {"errors": errors}, 1.0, 100.0, upper, 0.0, 0, 60.0, 9)  # type: ignore[arg-type]
+    return Verdict(
+        decision, reason, f"said {decision}", {"errors": errors}, 1.0, 100.0, upper, 0.0, 0, 60.0, 9
+    )  # type: ignore[arg-type]
 
 
 def fresh_run(**changes: object) -> Run:
