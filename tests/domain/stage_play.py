@@ -61,9 +61,8 @@ def verdict(decision: str, canary_requests: int = 100, reason: str = "", upper: 
         False,
         0,
     )
-    return Verdict(
-        decision, reason, f"said {decision}", {"errors": errors}, 1.0, 100.0, upper, 0.0, 0, 60.0, 9
-    )  # type: ignore[arg-type]
+    because, metrics = f"said {decision}", {"errors": errors}
+    return Verdict(decision, reason, because, metrics, 1.0, 100.0, upper, 0.0, 0, 60.0, 9)  # type: ignore[arg-type]
 
 
 def fresh_run(**changes: object) -> Run:
