@@ -46,9 +46,8 @@ def replay(
       canaryd replay checkout.jsonl
       canaryd replay checkout.jsonl --all
       canaryd replay checkout.jsonl --policy cautious
-      canaryd replay checkout.jsonl --set alpha=0.001 --set max-error-ratio=1.5 -o json
+      canaryd replay checkout.jsonl --set alpha=0.001 -o json
 
-    \b
     Exit codes: 0 replayed, 1 nothing was changed and the decisions differ from the recorded ones,
     2 wrong usage, or a file that is no recording.
     """
