@@ -18,7 +18,7 @@ import numpy as np
 from analysis.arena.canaryd import Canaryd
 from analysis.arena.cells import clopper_pearson
 from analysis.arena.scenario import Scenario
-from analysis.arena.tournament import one_thread_each
+from analysis.arena.tournament import leave_interrupts_to_the_parent, one_thread_each
 from analysis.arena.traffic import Release
 from analysis.judge import Judge
 from analysis.judge_config import JudgeConfig
@@ -132,7 +132,10 @@ def play_all(simulation: Simulation, runs: int, workers: int) -> Iterator[list[P
     if workers == 1:
         yield from (_play_batch(simulation, batch) for batch in batches)
         return
-    with one_thread_each(), ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    spawned = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=leave_interrupts_to_the_parent
+    )
+    with one_thread_each(), spawned as pool:
         futures = [pool.submit(_play_batch, simulation, batch) for batch in batches]
         try:
             yield from (future.result() for future in as_completed(futures))

@@ -27,7 +27,7 @@ def tournament(cells: Sequence[Cell], seed: int, workers: int) -> Iterator[tuple
     with (
         one_thread_each(),
         ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), initializer=_leave_interrupts_to_the_parent
+            workers, multiprocessing.get_context("spawn"), initializer=leave_interrupts_to_the_parent
         ) as pool,
     ):
         batches: dict[Future[list[Outcome]], tuple[int, int]] = {}
@@ -66,7 +66,7 @@ def _gathered(
             yield cells[index], [one for first in sorted(parts) for one in parts[first]]
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def leave_interrupts_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

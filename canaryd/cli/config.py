@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 if TYPE_CHECKING:
-    from config import Problem, Settings
+    from collections.abc import Iterator
+
+    from config import Policy, Problem, Settings
 
 _OUTPUT = click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print the result."
@@ -129,5 +131,17 @@ def _summary(file: Path, settings: Settings) -> str:
     for name, policy in sorted(settings.policies.items()):
         mark = " (default)" if name == settings.default_policy else ""
         steps = ", ".join(map(str, policy.steps))
-        lines.append(f"    {name}{mark}: steps {steps} %; each at least {spell_seconds(policy.step_min)}")
+        own = "".join(f"; {kind} {', '.join(names)}" for kind, names in _own_metrics(policy) if names)
+        lines.append(
+            f"    {name}{mark}: steps {steps} %; each at least {spell_seconds(policy.step_min)}{own}"
+        )
     return "\n".join(lines)
+
+
+def _own_metrics(policy: Policy) -> Iterator[tuple[str, list[str]]]:
+    """The names of its own metrics, by what they are."""
+    from config.metrics import ProportionMetric
+
+    proportions = [one.name for one in policy.metrics if isinstance(one, ProportionMetric)]
+    yield "proportions", proportions
+    yield "thresholds", [one.name for one in policy.metrics if one.name not in proportions]

@@ -63,10 +63,9 @@ def plan(
     Examples:
       canaryd plan --rps 120 --error-rate 0.2%
       canaryd plan --rps 5 --error-rate 0.01 --policy fast
-      canaryd plan --rps 120 --error-rate 0.2% --p50 35ms --p99 900ms --set step-min=5m
+      canaryd plan --rps 120 --error-rate 0.2% --p99 900ms --set step-min=5m
       canaryd plan deployment/checkout -n shop --prometheus http://localhost:9090
 
-    \b
     Exit codes: 0 the policy decides at this traffic, 1 it does not within its deadline, or the traffic cannot
     be looked up, 2 wrong usage or configuration.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -38,7 +39,8 @@ def replay(
 ) -> None:
     """Judge the recorded intervals of a run again, and say where the decisions differ.
 
-    Without --policy and --set the judge is the recorded one. With them, what follows the first other decision
+    Without --policy and --set the judge is the recorded one. A policy without metrics of its own is tried with the
+    run's. With another judge, what follows the first other decision
     is what would have been said of the traffic that the run did get.
 
     \b
@@ -46,14 +48,14 @@ def replay(
       canaryd replay checkout.jsonl
       canaryd replay checkout.jsonl --all
       canaryd replay checkout.jsonl --policy cautious
-      canaryd replay checkout.jsonl --set alpha=0.001 --set max-error-ratio=1.5 -o json
+      canaryd replay checkout.jsonl --set alpha=0.001 -o json
 
-    \b
     Exit codes: 0 replayed, 1 nothing was changed and the decisions differ from the recorded ones,
     2 wrong usage, or a file that is no recording.
     """
     from analysis import JudgeConfig
     from analysis import replay as recordings
+    from analysis.errors import BadConfig
     from analysis.replay import BadRecording
     from canaryd.cli.policies import changed_judge, policy_of, refuse, settings_of
 
@@ -65,9 +67,15 @@ def replay(
             recorded = recordings.read(stream)
         config = recorded.header.judge
         if name is not None:
-            config = JudgeConfig(**policy_of(settings_of(file), name).judge_arguments())
+            policy = policy_of(settings_of(file), name)
+            config = JudgeConfig(**policy.judge_arguments())
+            if not policy.metrics:  # those of the run are the only ones that it has counts of
+                own = recorded.header.judge
+                config = dataclasses.replace(config, custom=own.custom, thresholds=own.thresholds)
         config = changed_judge(config, sets)
         moments = list(recordings.replay(recorded, config))
+    except BadConfig as error:
+        refuse(f"--policy: with the metrics of the run: {error}")
     except (OSError, BadRecording) as error:
         refuse(f"{recording}: {error.strerror if isinstance(error, OSError) else error}")
     if output == "json":

@@ -80,11 +80,10 @@ def simulate(
     Examples:
       canaryd simulate --rps 120 --error-rate 0.2%
       canaryd simulate --rps 120 --error-rate 0.2% --lift 3
-      canaryd simulate --rps 30 --error-rate 1% --slower 1.5 --policy fast --runs 200
-      canaryd simulate --rps 120 --error-rate 1% --burst-gap 10m --set burst-block=2m -o json
-      canaryd simulate --rps 120 --error-rate 1% --lift 5 --runs 1 --record bad.jsonl
+      canaryd simulate --rps 30 --error-rate 1% --slower 1.5 --policy fast
+      canaryd simulate --rps 120 --error-rate 1% --burst-gap 10m -o json
+      canaryd simulate --rps 120 --error-rate 1% --lift 5 --record bad.jsonl
 
-    \b
     Exit codes: 0 played, 1 the recording cannot be written, 2 wrong usage or configuration, 130 interrupted.
     """
     from analysis.simulation import summarise

@@ -39,6 +39,24 @@ def test_a_good_file_is_ok_and_summed_up(written: Any) -> None:
     assert "    mine (default): steps 10, 100 %; each at least 15s" in result.stdout.splitlines()
 
 
+def test_metrics_of_a_policy_are_summed_up_and_checked(written: Any) -> None:
+    metrics = """
+      queue: {value: 'max(queue{pod=~"$pods"})', at-most: 5}
+      orders: {bad: 'x{pod=~"$pods"}', total: 'y{pod=~"$pods"}'}
+"""
+    result = run("check", written(f"policies:\n  mine:\n    metrics:{metrics}"))
+    assert result.exit_code == 0, result.stderr
+    assert "; each at least 1m; proportions orders; thresholds queue" in result.stdout
+    file = written(f"policies:\n  mine:\n    metrics:{metrics.replace('$pods', '$pod')}")
+    result = run("check", file)
+    assert result.exit_code == 2
+    assert [line.split(" is not allowed")[0] for line in result.stderr.splitlines()[:-1]] == [
+        f"""{file}:4: policies.mine.metrics.queue.value: "max(queue{{pod=~"$pod"}})\"""",
+        f"""{file}:5: policies.mine.metrics.orders.bad: "x{{pod=~"$pod"}}\"""",
+        f"""{file}:5: policies.mine.metrics.orders.total: "y{{pod=~"$pod"}}\"""",
+    ]
+
+
 def test_a_bad_file_is_told_all_that_is_wrong(written: Any) -> None:
     file = written(BAD)
     result = run("check", file)

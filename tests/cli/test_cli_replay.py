@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from analysis import Counts, Interval, Judge, JudgeConfig
+from analysis import Arms, Counts, CustomMetric, Interval, Judge, JudgeConfig, Threshold
 from analysis.replay import Header, Record, header_line, record_line
 from canaryd.cli.replay import replay
 
@@ -89,6 +90,25 @@ def test_another_policy_can_be_tried(recording: str, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "changed: alpha 0.01 -> 0.001" in result.stdout
     assert "changed: latency-weight 0 -> 0.3" in result.stdout
+
+
+def test_another_policy_is_tried_with_the_metrics_of_the_run(tmp_path: Path) -> None:
+    judge = replace(CONFIG, custom=(CustomMetric("orders", 0.2),), thresholds=(Threshold("depth", 9.0),))
+    arms = Arms({"c": Counts(30, 1)}, {"b": Counts(270, 9)})
+    interval = Interval(
+        0, 15, 0.1, {"c": Counts(9, 0)}, {"b": Counts(9, 0)}, (), {"orders": arms}, {"depth": 3.0}
+    )
+    file = tmp_path / "run.jsonl"
+    file.write_text(f"{header_line(Header('r', judge))}\n{record_line(Record(interval))}\n")
+    result = play(str(file), "--policy", "fast", "-o", "json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert [one["name"] for one in document["judge"]["custom"]] == ["orders"]
+    assert document["verdict"]["metrics"]["orders"]["baseline_bad"] == 9
+    policies = tmp_path / "canaryd.yaml"
+    policies.write_text("policies: {slow: {latency-weight: 0.9}}")
+    result = play(str(file), "--policy", "slow", "--config", str(policies))
+    assert (result.exit_code, "--policy: with the metrics of the run: custom" in result.stderr) == (2, True)
 
 
 def test_json_has_every_interval_and_the_verdict(recording: str) -> None:
