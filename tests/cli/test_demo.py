@@ -28,6 +28,7 @@ SCENARIOS = [
     "subtle",
     "late",
     "latency",
+    "rejects",
     "crash",
     "shock",
     "burst",
