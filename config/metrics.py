@@ -70,7 +70,7 @@ Metric = ProportionMetric | ThresholdMetric
 
 @dataclass(frozen=True, slots=True)
 class Metrics(Kind[tuple[Metric, ...]]):
-    """A mapping of names to metrics. Written with the same keys in YAML and in a CanaryRun."""
+    """A mapping of names to metrics in YAML; a list in a CanaryRun, since a merge patch would add to a mapping."""
 
     @property
     def allowed(self) -> str:
@@ -81,6 +81,9 @@ class Metrics(Kind[tuple[Metric, ...]]):
         return "see [metrics of your own](#metrics-of-your-own)"
 
     def parse(self, raw: object) -> tuple[Metric, ...]:
+        if isinstance(raw, list) and all(isinstance(item, Mapping) and "name" in item for item in raw):
+            named = {str(item["name"]): {k: v for k, v in item.items() if k != "name"} for item in raw}
+            raw = named if len(named) == len(raw) else None
         if not isinstance(raw, Mapping) or len(raw) > MOST:
             raise self.refuse()
         flaws: list[Flaw] = []
@@ -89,7 +92,10 @@ class Metrics(Kind[tuple[Metric, ...]]):
             raise MalformedError(self.allowed, tuple(flaws))
         return tuple(metric for metric in metrics if metric is not None)
 
-    def plain(self, value: tuple[Metric, ...]) -> dict[str, Any]:
+    def plain(self, value: tuple[Metric, ...]) -> list[dict[str, Any]]:
+        return [{"name": metric.name, **_plain(metric)} for metric in value]
+
+    def show(self, value: tuple[Metric, ...]) -> dict[str, Any]:
         return {metric.name: _plain(metric) for metric in value}
 
     def spell(self, value: tuple[Metric, ...]) -> str:
@@ -97,7 +103,12 @@ class Metrics(Kind[tuple[Metric, ...]]):
 
     def schema(self) -> dict[str, Any]:
         properties = {knob.key: knob.kind.schema() for knob in (*PROPORTION_KNOBS, *THRESHOLD_KNOBS)}
-        return {"type": "object", "additionalProperties": {"type": "object", "properties": properties}}
+        item = {
+            "type": "object",
+            "properties": {"name": {"type": "string"}, **properties},
+            "required": ["name"],
+        }
+        return {"type": "array", "items": item, "maxItems": MOST}
 
 
 def _metric(name: str, body: object, flaws: list[Flaw]) -> Metric | None:

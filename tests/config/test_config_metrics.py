@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from analysis import CustomMetric, JudgeConfig, Threshold
-from config import SHIPPED, AnnotationError, Managed
+from config import SHIPPED, AnnotationError, ConfigurationError, Managed
 from config.annotations import parse, resolve
 from config.document import parse_document
 from config.load import load
@@ -75,6 +75,16 @@ def test_the_file_is_checked(tmp_path: Path) -> None:
     assert shown["queue-depth"] == {"value": 'max(queue_depth{pod=~"$pods"})', "at-most": 100, "failures": 5}
 
 
+def test_a_run_keeps_them_as_a_list_which_a_merge_patch_replaces() -> None:
+    policy = read(GOOD)[0]["payments"]
+    kept = policy.to_json()["metrics"]
+    assert [one["name"] for one in kept] == ["orders", "queue-depth", "workers"]
+    assert Policy.from_json(policy.to_json()) == policy
+    for broken in ([*kept, kept[0]], [3], [{"value": "x"}], [{"name": "a", "value": "x"}]):
+        with pytest.raises(ConfigurationError, match=r"spec\.policy: metrics"):
+            Policy.from_json(policy.to_json() | {"metrics": broken})
+
+
 def one(metric: str) -> str:
     return f"policies:\n  p:\n    metrics:\n      m:\n        {metric}\n"
 
@@ -116,7 +126,7 @@ def test_what_is_wrong_is_named_with_its_key(metric: str) -> None:
 
 
 def test_metrics_that_are_none() -> None:
-    for metrics in ("3", "[]", "{" + ", ".join(f"m{i}: {{value: x, at-most: 1}}" for i in range(9)) + "}"):
+    for metrics in ("3", "[3]", "{" + ", ".join(f"m{i}: {{value: x, at-most: 1}}" for i in range(9)) + "}"):
         _, (problem,) = read(f"policies: {{p: {{metrics: {metrics}}}}}")
         assert "policies.p.metrics:" in problem
         assert "allowed is a mapping of at most 8 names to metrics" in problem
