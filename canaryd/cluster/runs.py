@@ -95,7 +95,7 @@ def status(run: Run) -> Json:
         "hold": run.hold.value if run.hold else None,
         "reason": run.reason,
         "because": run.because,
-        "policy": _policy(run.policy) if run.policy else None,
+        "policy": run.policy.to_json() if run.policy else None,
         "service": run.service,
         "host": run.host,
         "routes": [_route(ref) for ref in run.routes],
@@ -130,20 +130,6 @@ def status(run: Run) -> Json:
     }
     past = ("verdict", "verdictDecision", "watch")
     return {key: state for key, state in body.items() if state is not None or key not in past}
-
-
-def _policy(policy: Policy) -> Json:
-    """Its metrics as a list: from a mapping a merge patch takes nothing away."""
-    body = policy.to_json()
-    return {**body, "metrics": [{"name": name, **metric} for name, metric in body["metrics"].items()]}
-
-
-def _policy_from(raw: Json) -> Policy:
-    metrics = {
-        metric["name"]: {key: v for key, v in metric.items() if key != "name"}
-        for metric in raw.get("metrics") or []
-    }
-    return Policy.from_json({**raw, "metrics": metrics})
 
 
 def _sealed(state: Json) -> Json:
@@ -270,7 +256,7 @@ def _parse(obj: Json) -> Run:
         hold=Hold(state["hold"]) if state.get("hold") else None,
         reason=value(state, "reason", ""),
         because=value(state, "because", ""),
-        policy=_policy_from(policy) if policy else None,
+        policy=Policy.from_json(policy) if policy else None,
         service=value(state, "service", ""),
         host=value(state, "host", ""),
         routes=tuple(_parse_route(route) for route in entries(state, "routes")),
