@@ -183,7 +183,8 @@ def _advance(
         deltas(arm.pods, current, since=memory.time, born=arm.born(), counts=_counts)
         for arm, current in zip(memory.arms, usable, strict=True)
     ]
-    waits = judged and not all(any(delta.counts.requests for delta in pods.values()) for pods in grown)
+    compared = judged and 0 < run.weight < 1  # else an arm has no traffic at all
+    waits = compared and not all(any(one.counts.requests for one in pods.values()) for pods in grown)
     for arm, current, pods in zip(memory.arms, usable, grown, strict=True):
         arm.remember({pod: reading for pod, reading in current.items() if not (waits and pod in pods)})
     if waits:

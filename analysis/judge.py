@@ -123,6 +123,7 @@ class Judge:
             evidence_bursts=e_value(evidence.log_bursts),
             certified=self._certified(state),
             skipped={one.reason: one.intervals for one in state.skipped},
+            failing=self._failing(state),
         )
 
     def _check(self, state: JudgeState, interval: Interval) -> None:
@@ -197,6 +198,10 @@ class Judge:
             if before[threshold.name].intervals >= threshold.failures:
                 exceeded = exceeded or threshold.name
         return replace(state, failing=tuple(before.values()), exceeded=exceeded)
+
+    def _failing(self, state: JudgeState) -> dict[str, int]:
+        counted = {one.name: one.intervals for one in state.failing}
+        return {threshold.name: counted.get(threshold.name, 0) for threshold in self.config.thresholds}
 
     def _certified(self, state: JudgeState) -> bool:
         return self.config.burst_block > 0 and state.bursts.pods_known

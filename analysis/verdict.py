@@ -77,7 +77,7 @@ class Verdict:
     requests_needed: the largest of the metrics'; judged_seconds, intervals: what was judged so far; skipped:
     reason -> intervals that were quarantined for it. evidence_bursts: the weighted sum that bursts cannot
     make, against the same threshold; certified: whether a rollback would be certified against bursts: pods
-    are known, and burst_block says how long bursts are.
+    are known, and burst_block says how long bursts are. failing: threshold -> intervals in a row that failed it.
     """
 
     decision: Decision
@@ -94,6 +94,7 @@ class Verdict:
     skipped: Mapping[str, int] = field(default_factory=dict)
     evidence_bursts: float = 1.0
     certified: bool = False
+    failing: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def excess_at_risk(self) -> float:
@@ -106,5 +107,6 @@ class Verdict:
         return {
             **fields,
             "skipped": dict(self.skipped),
+            "failing": dict(self.failing),
             "metrics": {name: metric.to_json() for name, metric in self.metrics.items()},
         }

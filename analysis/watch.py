@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv
 
 from analysis import codec, harm, sentences, wealth
-from analysis.counts import Interval, Totals, pooled
+from analysis.counts import Arms, Interval, Totals, pooled
 from analysis.errors import BadState, EdgesDiffer
 from analysis.evidence import e_value
 from analysis.judge_config import ERRORS, LATENCY, JudgeConfig
@@ -29,14 +29,17 @@ from analysis.state import JudgeState
 from analysis.wealth import Wealth
 
 Floats = NDArray[np.float64]
+Arm = Literal["canary", "baseline"]
 
 _CONFIDENCE: Final = 0.999  # of the upper limit of the baseline's mean rate
 _HIGHEST: Final = 0.99  # a limit above this could not be exceeded
+_NO_ARMS: Final = Arms()
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """metric: "errors" or "latency"; edge: seconds (0: errors); rate: bad events per request tolerated."""
+    """metric: "errors", "latency" or a custom one; edge: seconds (latency alone); rate: bad events per request
+    that are tolerated."""
 
     metric: str
     edge: float
@@ -100,8 +103,8 @@ class WatchState:
         for one in state.watched:
             if len(one.wealth.logs) not in {0, len(wealth.lifts())}:
                 raise BadState("watch.watched.wealth.logs", len(one.wealth.logs), "as long as the lifts")
-        if state.proved not in {"", ERRORS, LATENCY}:
-            raise BadState("watch.proved", state.proved, "a metric")
+        if state.proved not in {"", *(limit.metric for limit in state.limits.limits)}:
+            raise BadState("watch.proved", state.proved, "a metric that is watched")
         return state
 
 
@@ -132,6 +135,8 @@ class Watch:
         """The limits that the judged past allows; none for a metric that the baseline never showed."""
         config = self.config
         found = [Limit(ERRORS, 0.0, _limit(state.rows, 0, config.harm_ratio, config.harm_delta))]
+        for row, one in enumerate(config.custom, start=1):
+            found.append(Limit(one.name, 0.0, _limit(state.rows, row, one.harm_ratio, one.harm_delta)))
         for row, edge in enumerate(state.latency.judged, start=len(state.rows.difference)):
             if edge.decides:
                 rate = _limit(state.rows, row, config.slow_ratio, config.slow_safe_delta)
@@ -142,9 +147,7 @@ class Watch:
         """The state before any watched interval."""
         return WatchState(limits, tuple(Watched() for _ in limits.limits))
 
-    def update(
-        self, state: WatchState, interval: Interval, *, arm: Literal["canary", "baseline"] = "canary"
-    ) -> WatchState:
+    def update(self, state: WatchState, interval: Interval, *, arm: Arm = "canary") -> WatchState:
         """The state after one more interval of `arm` (after promotion the new stable is "baseline").
 
         Raises EdgesDiffer when the histogram's edges are not those that the limits were learned from.
@@ -152,14 +155,16 @@ class Watch:
         limits = state.limits
         if interval.edges and limits.edges and interval.edges != limits.edges:
             raise EdgesDiffer("edges", interval.edges, f"the edges that were judged, {limits.edges}")
-        counts = pooled((interval.canary if arm == "canary" else interval.baseline).values())
         rose = 0 <= state.weight < interval.weight
         pairs = zip(limits.limits, state.watched, strict=True)
         seconds = interval.end - interval.start
         after = replace(
             state,
-            watched=tuple(self._bet(state, limit, one, counts, (seconds, rose)) for limit, one in pairs),
-            intervals=state.intervals + (counts.requests > 0),
+            watched=tuple(
+                self._bet(state, limit, one, _seen(limit, interval, arm, limits.edges), (seconds, rose))
+                for limit, one in pairs
+            ),
+            intervals=state.intervals + (_pooled(interval, arm).requests > 0),
             seconds=state.seconds + seconds,
             weight=interval.weight,
             rises=state.rises + rose,
@@ -178,9 +183,9 @@ class Watch:
         )
 
     def _bet(
-        self, state: WatchState, limit: Limit, one: Watched, counts: Totals, span: tuple[float, bool]
+        self, state: WatchState, limit: Limit, one: Watched, seen: tuple[int, int], span: tuple[float, bool]
     ) -> Watched:
-        bad, requests = _seen(limit, counts, state.limits.edges)
+        bad, requests = seen
         if requests == 0:
             return one
         stake = wealth.stake(
@@ -196,8 +201,10 @@ class Watch:
     def _shares(self, limits: WatchLimits) -> list[float]:
         """Weights of the limits' e-values; the slow edges share what latency has."""
         slow = sum(limit.metric == LATENCY for limit in limits.limits)
-        latency = self.config.latency_weight
-        return [latency / slow if limit.metric == LATENCY else 1 - latency for limit in limits.limits]
+        share = {one.name: one.weight for one in self.config.custom}
+        share[ERRORS] = 1 - self.config.latency_weight - sum(share.values())
+        share[LATENCY] = self.config.latency_weight / max(slow, 1)
+        return [share.get(limit.metric, 0.0) for limit in limits.limits]
 
     def _weigh(self, state: WatchState) -> tuple[float, int]:
         """log of the weighted sum of e-values (what has no limit is cash), and the limit that leads it."""
@@ -222,9 +229,7 @@ class Watch:
             least=(self.config.min_bad_events, self.config.min_intervals),
         )
         # One slow interval may be the machine's: without a baseline beside it there is no telling.
-        hasty = (
-            state.limits.limits[leading].metric != "errors" and state.intervals < self.config.min_intervals
-        )
+        hasty = state.limits.limits[leading].metric != ERRORS and state.intervals < self.config.min_intervals
         if not enough or hasty:
             return state
         return replace(state, proved=state.limits.limits[leading].metric, proved_log_evidence=log)
@@ -235,7 +240,10 @@ class Watch:
             return "Nothing is watched: the baseline showed no rate to learn a limit from."
         limit, seen = state.limits.limits[leading], state.watched[leading]
         rate = seen.bad / seen.requests if seen.requests else None
-        what = "fails" if limit.metric == ERRORS else f"is slower than {sentences.number(limit.edge)} s in"
+        what = {
+            ERRORS: "fails",
+            LATENCY: f"is slower than {sentences.number(limit.edge)} s in",
+        }.get(limit.metric, f"counts as {limit.metric}")
         verb = "reached" if state.proved else "is"
         evidence = e_value(state.proved_log_evidence if state.proved else log)
         return (
@@ -247,7 +255,7 @@ class Watch:
 
 def _check(limits: WatchLimits) -> None:
     for limit in limits.limits:
-        if limit.metric not in {ERRORS, LATENCY}:
+        if not limit.metric:
             raise BadState("limits.metric", limit.metric, "a metric")
         if limit.metric == LATENCY and limit.edge not in limits.edges:
             raise BadState("limits.edge", limit.edge, "an edge of the histogram")
@@ -266,11 +274,18 @@ def _limit(rows: Proportions, row: int, ratio: float, delta: float) -> float:
     return max(float(at_odds(ratio, worst)), worst + delta)
 
 
-def _seen(limit: Limit, counts: Totals, edges: tuple[float, ...]) -> tuple[int, int]:
-    """Bad events and requests."""
-    if limit.metric == ERRORS:
-        return counts.errors, counts.requests
-    return sum(counts.latency[edges.index(limit.edge) + 1 :]), sum(counts.latency)
+def _seen(limit: Limit, interval: Interval, arm: Arm, edges: tuple[float, ...]) -> tuple[int, int]:
+    """Bad events and requests of the arm."""
+    if limit.metric == LATENCY:
+        latency = _pooled(interval, arm).latency
+        return sum(latency[edges.index(limit.edge) + 1 :]), sum(latency)
+    arms = interval if limit.metric == ERRORS else interval.custom.get(limit.metric, _NO_ARMS)
+    counts = _pooled(arms, arm)
+    return counts.errors, counts.requests
+
+
+def _pooled(arms: Interval | Arms, arm: Arm) -> Totals:
+    return pooled((arms.canary if arm == "canary" else arms.baseline).values())
 
 
 def _log_factors(rate: float, bad: int, requests: int) -> Floats:

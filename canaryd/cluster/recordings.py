@@ -58,7 +58,8 @@ def _stored(api: Api, run: Run) -> Iterator[str]:
             batches = {}
         while (key := _key(number)) in batches and number < run.recorded.stored:
             try:
-                lines = unpacked(batches[key])
+                # A batch may have been written once more when a line had come: that line is in the next, too.
+                lines = unpacked(batches[key])[: run.recorded.stored - number]
             except ValueError as error:
                 where = f"ConfigMap {run.namespace}/{part}: {key}"
                 raise SpoiltRecordingError(f"{where} is no batch of lines: {error}") from None

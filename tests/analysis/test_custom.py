@@ -148,6 +148,11 @@ class TestProportions:
             {"c": Counts(20, 4)}, {"b": Counts(180, 40)}
         )
 
+    @pytest.mark.parametrize("weight", [0.0, 1.0])
+    def test_an_arm_without_traffic_is_not_waited_for(self, metered: Metered, weight: float) -> None:
+        counted, why = metered.orders(110, {"c": (60, 6)}, {"b": (500, 50)}, weight=weight)
+        assert (counted, why) == (Arms({"c": Counts(10, 1)}, {"b": Counts(0, 0)}), "")
+
     def test_what_straddles_a_change_of_the_weight_is_left_out(self, metered: Metered) -> None:
         quarantined, _ = metered.orders(
             110, {"c": (60, 6)}, {"b": (590, 52)}, quarantined=True, settled_since=None

@@ -283,7 +283,7 @@ class TestStates:
                 {"limits": {"limits": [{"metric": "latency", "edge": 1.0, "rate": 0.1}], "edges": []}},
                 "edge",
             ),
-            ({"limits": {"limits": [{"metric": "luck", "edge": 0, "rate": 0.1}], "edges": []}}, "metric"),
+            ({"limits": {"limits": [{"metric": "", "edge": 0, "rate": 0.1}], "edges": []}}, "metric"),
             ({"limits": {"limits": [{"metric": "errors", "edge": 0, "rate": 0}], "edges": []}}, "rate"),
         ],
     )

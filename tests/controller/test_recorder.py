@@ -186,6 +186,21 @@ class TestRecorder:
         until(lambda: {"a", "b", "c"} <= set(written))
         recorder.stop()
 
+    def test_a_batch_that_is_written_again_with_one_line_more_brings_no_line_twice(self) -> None:
+        """The second write was offered before the first was done, and is done after its lines have left the status."""
+        cluster = Cluster()
+        recorder, longer = cluster.recorder(), with_lines(LINES + 1)
+        recorder.write(with_lines(LINES))
+        cluster.run = recorder.settled(longer, 1.0, grows=True)
+        assert len(cluster.run.recorded.lines) == 1
+        recorder.write(longer)
+        assert cluster.lines() == longer.recorded.lines
+        cluster.run = recorder.settled(cluster.run, 2.0, grows=True)
+        recorder.write(cluster.run)
+        cluster.run = recorder.settled(cluster.run, 3.0, grows=True)
+        assert (cluster.run.recorded.lines, cluster.run.recorded.stored) == ((), LINES + 1)
+        assert cluster.lines() == longer.recorded.lines
+
     def test_an_error_of_our_own_ends_only_that_write(self) -> None:
         written: list[str] = []
 

@@ -128,6 +128,7 @@ def test_they_are_judged_with_the_interval(shop: Shop) -> None:
     assert measured.verdict is not None
     orders = measured.verdict.metrics["orders"]
     assert (orders.canary_requests, orders.baseline_requests) == (100, 100)
+    assert measured.verdict.failing == {"depth": 0}
     assert measured.unseen == ""
     assert '"custom":{"orders":{"canary":{"c":{"requests":50,"errors":0}}' in measured.lines[1]
     assert '"values":{"depth":7.0}' in measured.lines[1]
@@ -226,6 +227,23 @@ def test_harm_that_only_a_metric_shows_rolls_back_and_names_it(shop: Shop) -> No
     assert decisions[-1].decision == "rollback"
     assert decisions[-1].reason == "MetricRegression"
     assert "orders: canary 20.0 % of 700" in decisions[-1].because
+
+
+def test_a_value_beyond_its_limit_rolls_back_and_is_named(shop: Shop) -> None:
+    run, measure = a_run("shop", replace(DEPTH, at_most=5.0, failures=3)), measurer(shop)
+    said = []
+    for i in range(5):
+        measure.read([run], 100.0 + 10 * i)
+        until(lambda i=i: len(shop.heard) > i)  # type: ignore[misc]
+        measured = measure.measured(run, 101.0 + 10 * i)
+        run = replace(run, evidence=measured.evidence)
+        measure.accept(run)
+        if measured.verdict is not None:
+            said.append((measured.verdict.decision, measured.verdict.failing["depth"]))
+    assert said == [("continue", 1), ("continue", 2), ("rollback", 3), ("rollback", 4)]
+    assert measured.verdict is not None
+    assert measured.verdict.reason == "ThresholdExceeded"
+    assert measured.verdict.because.startswith("depth: 7 is above its limit 5, in 3 intervals")
 
 
 def test_arms_of_a_metric_are_those_of_the_judge(shop: Shop) -> None:

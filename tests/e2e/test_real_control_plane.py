@@ -25,6 +25,7 @@ from canaryd.sandbox.prometheus import Prometheus
 from canaryd.sandbox.realcluster import RealCluster, available
 from canaryd.sandbox.rehearsal import Rehearsal
 from canaryd.sandbox.scenarios import SCENARIOS
+from e2e.conftest import repeated
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -96,6 +97,7 @@ def test_a_release_ends_as_it_should_and_leaves_nothing(rehearsal: Rehearsal, na
     assert report.restored, report.left
     assert report.unanswered == {}
     assert _managers(rehearsal) == {"sandbox"}
+    assert repeated(rehearsal) > 0
 
 
 def _managers(rehearsal: Rehearsal) -> set[str]:
