@@ -190,7 +190,7 @@ class Condition:
 class Recorded:
     """Where the lines of a run's recording are: first in its status, later in ConfigMaps.
 
-    lines: those that the status alone has; stored: how many are in ConfigMaps, in `size` bytes; end: of the last
+    lines: those that the status alone has; stored: how many are in ConfigMaps, in `size` characters; end: of the last
     interval that was taken in; ended: why no more lines are kept, "" while they are.
     """
 

@@ -12,7 +12,7 @@ from analysis.state import BEFORE
 from canaryd.domain.model import Condition, Recorded, Run
 from canaryd.domain.world import Measured
 
-MOST_STORED = 4 << 20  # bytes in ConfigMaps
+MOST_STORED = 4 << 20  # characters in ConfigMaps, packed
 MOST_WAITING = 512 << 10  # characters in the status; a tenth of it when packed
 
 CONDITION = "Recorded"
